@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+
+static struct {
+	log_sink_fn *fn;
+	void *ctx;
+	enum log_level level;
+	int phase_fd;
+} sink = { NULL, NULL, LOG_WARN, -1 };
+
+void log_set_sink(log_sink_fn *fn, void *ctx, enum log_level level)
+{
+	sink.fn = fn;
+	sink.ctx = ctx;
+	sink.level = level;
+}
+
+int log_enabled(enum log_level level)
+{
+	return level <= sink.level;
+}
+
+static void to_stderr(enum log_level level, const char *line)
+{
+	static const char *const names[] = { "", "error", "warning", "info", "debug", "trace" };
+
+	dprintf(STDERR_FILENO, "msb: %s: %s\n", names[level], line);
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	if (!log_enabled(level))
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (sink.fn)
+		sink.fn(sink.ctx, level, line);
+	else
+		to_stderr(level, line);
+}
+
+void log_set_phase_fd(int fd)
+{
+	sink.phase_fd = fd;
+}
+
+void log_phase(const char *name)
+{
+	if (sink.phase_fd >= 0)
+		dprintf(sink.phase_fd, "phase %s %" PRIu64 "\n", name, clock_mono_ns());
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a virtio device is to a transport, and the reverse. A device file holds a struct with
+ * `struct virtio_dev` first, its callbacks, and one const struct virtio_dev_ops; the same object
+ * serves under virtio-mmio (kvm engine), vhost-user (qemu engine) and the fake driver (tests).
+ *
+ * Threads and locks: `lock` is held by the transport around every op, and must be taken by the
+ * device in its own loop callbacks (host fd readable, timer). Ops run on vCPU threads (mmio
+ * register writes) or on the thread of dev->loop (kicks, vhost-user messages); they must not block
+ * on the guest. A device with worker threads takes chains under its own queue lock; its reset op
+ * waits for them.
+ *
+ * Life cycle: created -> attached (transport, memory, loop) -> active (driver said DRIVER_OK;
+ * queues enabled) -> reset -> active ... -> freed. `activate` comes once per round, `reset` undoes
+ * it.
+ */
+#ifndef VIRTIO_DEVICE_H
+#define VIRTIO_DEVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/loop.h"
+#include "virtio/guest_mem.h"
+#include "virtio/queue.h"
+
+#define VIRTIO_F_INDIRECT_DESC 28
+#define VIRTIO_F_EVENT_IDX     29
+#define VIRTIO_F_VERSION_1     32
+#define VIRTIO_BIT(n)	       (1ULL << (n))
+
+#define VIRTIO_ID_NET	  1
+#define VIRTIO_ID_BLOCK	  2
+#define VIRTIO_ID_CONSOLE 3
+#define VIRTIO_ID_RNG	  4
+#define VIRTIO_ID_BALLOON 5
+#define VIRTIO_ID_VSOCK	  19
+#define VIRTIO_ID_FS	  26
+
+#define VIRTIO_DEV_MAX_QUEUES 70
+
+struct virtio_dev;
+
+struct virtio_dev_ops {
+	const char *name; /* "rng": for logs and options */
+	uint32_t id;	  /* VIRTIO_ID_* */
+
+	/*
+	 * read config space: [off, off + len) lies within dev->config_len. Multi-byte fields are
+	 * little-endian. NULL when config_len is 0.
+	 */
+	void (*config_read)(struct virtio_dev *dev, uint32_t off, void *dst, uint32_t len);
+	/* write, same bounds; NULL: writes are ignored */
+	void (*config_write)(struct virtio_dev *dev, uint32_t off, const void *src, uint32_t len);
+
+	/* the driver is ready; enabled queues are live. May fail: the device then needs a reset.
+	 * NULL: nothing */
+	int (*activate)(struct virtio_dev *dev, struct err *err);
+	/* the driver kicked queue @qi (enabled, device active); spurious calls happen */
+	void (*kick)(struct virtio_dev *dev, unsigned qi);
+	/* give every chain up or finish it; on return no thread of the device touches queue or
+	 * guest memory */
+	void (*reset)(struct virtio_dev *dev);
+	/* free the whole object; never called on an active device */
+	void (*free)(struct virtio_dev *dev);
+};
+
+/* What a transport offers a device. Called with dev->lock or not, from any thread. */
+struct virtio_transport_ops {
+	void (*signal_queue)(struct virtio_dev *dev, unsigned qi);
+	void (*signal_config)(struct virtio_dev *dev); /* config space changed */
+	void (*needs_reset)(struct virtio_dev *dev);   /* DEVICE_NEEDS_RESET + config interrupt */
+};
+
+/*
+ * struct virtio_dev - base of every device
+ * Set by the device's constructor: ops, features, n_queues, queue[].max_size, config_len.
+ */
+struct virtio_dev {
+	const struct virtio_dev_ops *ops;
+	uint64_t features; /* offered; VERSION_1, INDIRECT_DESC, EVENT_IDX are added by
+			      virtio_dev_init() */
+	unsigned n_queues;
+	struct virtqueue *queue; /* array of n_queues, freed by virtio_dev_release() */
+	uint32_t config_len;
+
+	uint64_t acked; /* features the driver accepted: always a subset of features */
+	bool active, broken;
+	int warned; /* log_once() flag for guest-provoked messages */
+	pthread_mutex_t lock;
+	struct loop *loop;     /* borrowed; where kick fds and the device's own fds are watched */
+	struct guest_mem *mem; /* current table; a reference */
+	const struct virtio_transport_ops *transport;
+	void *transport_ctx;
+};
+
+/*
+ * virtio_dev_init() - base part of a constructor
+ * @sizes: max size of each queue, @n_queues of them
+ * Return: 0; -ENOMEM
+ */
+int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, uint64_t features,
+	const uint16_t *sizes, unsigned n_queues, uint32_t config_len, struct err *err);
+
+/* virtio_dev_release() - base part of a destructor. */
+void virtio_dev_release(struct virtio_dev *dev);
+
+/* virtio_dev_free() - ops->free with NULL tolerated. */
+void virtio_dev_free(struct virtio_dev *dev);
+
+static inline bool virtio_dev_has(const struct virtio_dev *dev, unsigned feature)
+{
+	return dev->acked & VIRTIO_BIT(feature);
+}
+
+/*
+ * virtio_dev_complete() - push @head with @written bytes; virtio_dev_flush() then interrupts if the
+ * driver wants it. Two steps so that a batch costs one interrupt.
+ */
+void virtio_dev_complete(struct virtio_dev *dev, unsigned qi, uint16_t head, uint32_t written);
+void virtio_dev_flush(struct virtio_dev *dev, unsigned qi);
+
+/* virtio_dev_fail() - the driver broke the protocol: log once, DEVICE_NEEDS_RESET, ignore kicks
+ * until reset. */
+void virtio_dev_fail(struct virtio_dev *dev, const char *why);
+
+/* For transports: with dev->lock held. */
+int virtio_dev_activate(struct virtio_dev *dev, struct err *err);
+void virtio_dev_kick(struct virtio_dev *dev, unsigned qi);
+void virtio_dev_reset(struct virtio_dev *dev); /* device and all queues, acked = 0 */
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory: which guest physical ranges (gpa) are backed by which host mappings (hva). This
+ * file and queue.c are the only code that turns guest addresses into pointers.
+ *
+ * A table is built by one thread, then shared read-only; it is reference counted so that a
+ * vhost-user front end may replace it while requests that use the old one are still in flight.
+ */
+#ifndef VIRTIO_GUEST_MEM_H
+#define VIRTIO_GUEST_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "lib/err.h"
+
+#define GUEST_MEM_MAX_REGIONS 64
+
+/*
+ * struct guest_region - [gpa, gpa + size) is at [hva, hva + size)
+ * @user_addr: the same range in the vhost-user front end's address space; 0 when there is none
+ * @map, @map_len: what to munmap when the table goes; NULL when the mapping is borrowed
+ */
+struct guest_region {
+	uint64_t gpa, size;
+	uint8_t *hva;
+	uint64_t user_addr;
+	void *map;
+	size_t map_len;
+};
+
+struct guest_mem {
+	unsigned refs; /* atomic */
+	unsigned n;    /* regions, sorted by gpa, disjoint */
+	struct guest_region region[GUEST_MEM_MAX_REGIONS];
+};
+
+/* guest_mem_new() - an empty table with one reference; NULL without memory. */
+struct guest_mem *guest_mem_new(void);
+struct guest_mem *guest_mem_ref(struct guest_mem *mem);
+void guest_mem_unref(struct guest_mem *mem); /* NULL is fine; the last one unmaps */
+
+/* guest_mem_add_anon() - private anonymous memory at @gpa. -EINVAL unaligned, -EEXIST overlap,
+ * -ENOSPC, -ENOMEM */
+int guest_mem_add_anon(struct guest_mem *mem, uint64_t gpa, uint64_t size, struct err *err);
+
+/* guest_mem_add_borrowed() - existing host memory that outlives the table (a bundled kernel). */
+int guest_mem_add_borrowed(
+	struct guest_mem *mem, uint64_t gpa, void *hva, uint64_t size, struct err *err);
+
+/*
+ * guest_mem_add_fd() - map [offset, offset + size) of @fd (shared) at @gpa; @fd stays the caller's
+ * @user_addr: front end's address of the range (vhost-user)
+ */
+int guest_mem_add_fd(struct guest_mem *mem, uint64_t gpa, uint64_t size, uint64_t user_addr, int fd,
+	uint64_t offset, struct err *err);
+
+/* guest_mem_ptr() - host address of [gpa, gpa + len), or NULL unless one region holds all of it
+ * (len >= 1). */
+void *guest_mem_ptr(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
+
+/*
+ * guest_mem_iov() - append [gpa, gpa + len) to an iovec list, split where regions meet
+ * @n: entries used so far, advanced; untouched on failure
+ * Return: 0; -EFAULT if any byte is not guest memory; -E2BIG if @max entries do not suffice
+ */
+int guest_mem_iov(const struct guest_mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov,
+	unsigned *n, unsigned max);
+
+/* guest_mem_from_user() - gpa of a front end's address, 0 and *ret_gpa; -EFAULT outside every
+ * region. */
+int guest_mem_from_user(
+	const struct guest_mem *mem, uint64_t user_addr, uint64_t len, uint64_t *ret_gpa);
+
+/*
+ * guest_mem_discard() - give whole pages of [gpa, gpa + len) back to the host (balloon); they read
+ * as zero afterwards. Borrowed regions and partial pages are left alone. Return: 0; -EFAULT not
+ * guest memory.
+ */
+int guest_mem_discard(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
+
+#endif
