@@ -35,10 +35,10 @@ void buf_commit(struct buf *b, size_t len);
 /* buf_consume() - drop @len (<= b->len) bytes from the front; no copying. */
 void buf_consume(struct buf *b, size_t len);
 
-/* buf_head() - first byte; valid for b->len bytes until the next append. */
+/* buf_head() - first byte, valid for b->len bytes until the next append; may be NULL when empty. */
 static inline const uint8_t *buf_head(const struct buf *b)
 {
-	return b->data + b->off;
+	return b->data ? b->data + b->off : NULL;
 }
 
 #define cleanup_buf __attribute__((cleanup(buf_release)))

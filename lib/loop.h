@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An epoll event loop. One thread runs it; that thread owns every watch and timer. Another thread
- * may only call loop_post() and loop_stop().
+ * may only call loop_post(), loop_is_current() and loop_stop(). While no thread runs the loop, any
+ * one thread may prepare or dismantle it.
  *
  * Lifetime rule: a callback may remove any watch or timer, its own included; a removed one is never
  * called again, even if its event was already fetched in the same round.
@@ -41,6 +42,12 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fd_fn *fn, void *c
  */
 void loop_modify(struct loop_watch *watch, uint32_t events);
 
+/*
+ * loop_pause() - no calls until the next loop_modify(), not even for EPOLLHUP and EPOLLERR, which
+ * cannot be masked otherwise and would spin the loop while their owner has no use for them.
+ */
+void loop_pause(struct loop_watch *watch);
+
 /* loop_remove() - end a watch and set *watch to NULL; *watch may be NULL. Does not close the fd. */
 void loop_remove(struct loop_watch **watch);
 
@@ -48,7 +55,10 @@ void loop_remove(struct loop_watch **watch);
 int loop_timer_new(
 	struct loop *loop, loop_fn *fn, void *ctx, struct loop_timer **ret_timer, struct err *err);
 
-/* loop_timer_arm() - fire once at the monotonic time @at_ns (in the past: next round); re-arms. */
+/*
+ * loop_timer_arm() - fire once at the monotonic time @at_ns (in the past: next round); re-arms.
+ * Never early; late by up to 1 ms plus whatever other callbacks take.
+ */
 void loop_timer_arm(struct loop_timer *timer, uint64_t at_ns);
 
 /* loop_timer_disarm() - as if never armed. */
@@ -63,7 +73,19 @@ void loop_timer_remove(struct loop_timer **timer);
  */
 int loop_post(struct loop *loop, loop_fn *fn, void *ctx);
 
-/* loop_run() - run until loop_stop(). Return: the code given to loop_stop(), or -errno of epoll. */
+/*
+ * loop_unpost() - drop the posts of @fn with @ctx that have not run yet; for destructors. On the
+ * loop's thread or while the loop is not running.
+ */
+void loop_unpost(struct loop *loop, loop_fn *fn, void *ctx);
+
+/* loop_is_current() - is the calling thread inside loop_run() or loop_run_once() of @loop? */
+bool loop_is_current(const struct loop *loop);
+
+/*
+ * loop_run() - run until loop_stop(); a stop that came before makes it return at once
+ * Return: the code given to loop_stop(), which is then forgotten, or -errno of epoll
+ */
 int loop_run(struct loop *loop, struct err *err);
 
 /* loop_run_once() - wait at most @timeout_ms (-1: no limit) for one round of events. Return: 0,
