@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent protocol: frames between the host and agentd over one byte stream, the console port
+ * named "agent". Shared by both ends, so it also builds for the guest.
+ *
+ * A frame is a big-endian header {len u32, id u32, flags u8} and a body: the CBOR map
+ * {"v": generation, "t": message type, "p": bytes of the payload map}. `len` counts what follows
+ * it. Id 0 is control traffic; other ids name a session opened by the host. Flags are a pure
+ * function of the type. One table, message_types, holds name, flags and payload of every type.
+ *
+ * We speak generation 5, with one thing taken from generation 7: the host's first frame is
+ * core.bootstrap, because parameters must not travel on the kernel command line. Start-up:
+ *
+ *	host -> guest   core.bootstrap, and directly behind it core.init.ack
+ *	guest -> host   core.init.resolved   (root is up; the guest now needs an ack, often already
+ *	                                      there, so that the handshake costs no round trip)
+ *	guest -> host   core.ready           (or core.error on id 0: initialisation failed)
+ *	host -> guest   core.clock.sync, core.exec.request, ...
+ *	host -> guest   core.shutdown        (no reply; the machine ends)
+ *
+ * Extensions, invisible to peers that do not know them:
+ * - exec.exited: `signal`, the signal that ended the command, whose `code` is then -1.
+ * - Stdin window: bootstrap `stdin_ack` says that the host understands core.exec.stdin.ack, ready
+ *   `stdin_window` is how many bytes of stdin per session it may have unacknowledged. The agent
+ *   acknowledges what the command has taken, or what was dropped after the command closed its
+ *   stdin. Nothing but the session concerned ever waits. A session whose host overruns the window
+ *   loses its stdin: exec.stdin.error with ENOBUFS, then end of file for the command.
+ */
+#ifndef PROTOCOL_PROTOCOL_H
+#define PROTOCOL_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "protocol/cbor.h"
+
+#define PROTOCOL_GENERATION 5
+
+/* Frame sizes: `len` is within [FRAME_LEN_MIN, FRAME_LEN_MAX]; on the wire 4 bytes more */
+#define FRAME_PREFIX   4
+#define FRAME_HEADER   9
+#define FRAME_LEN_MIN  5
+#define FRAME_LEN_MAX  4194304
+#define FRAME_WIRE_MAX (FRAME_PREFIX + FRAME_LEN_MAX)
+
+/* Stream data is cut to this much per frame; any size up to the frame limit is accepted */
+#define STREAM_CHUNK 65536
+
+/* What our agent grants per session (see "Stdin window") */
+#define STDIN_WINDOW 262144
+
+#define FRAME_TERMINAL	    0x01
+#define FRAME_SESSION_START 0x02
+#define FRAME_SHUTDOWN	    0x04
+
+/* struct frame - one whole frame; @body is borrowed */
+struct frame {
+	uint32_t id;
+	uint8_t flags;
+	const uint8_t *body;
+	size_t body_len;
+};
+
+/*
+ * struct frame_reader - turns a byte stream into frames, holding at most FRAME_WIRE_MAX bytes
+ * Zero-initialised is ready for use.
+ */
+struct frame_reader {
+	struct buf in;
+	size_t taken;	/* bytes of the frame handed out last, dropped by the next call */
+	uint64_t skip;	/* bytes of a malformed frame still to be thrown away */
+};
+
+void frame_reader_release(struct frame_reader *r);
+
+/*
+ * frame_reader_space() - where to read() the next bytes to
+ * @ret_room: how many at most, never 0
+ * Return: 0; -ENOMEM. Valid until the next call on @r; ends the frame handed out last.
+ */
+int frame_reader_space(struct frame_reader *r, uint8_t **ret, size_t *ret_room);
+
+/* frame_reader_commit() - @len bytes were put there. */
+void frame_reader_commit(struct frame_reader *r, size_t len);
+
+/*
+ * frame_reader_next() - take a frame; call it until it returns 0 before reading more
+ * Return: 1 and *ret_frame, borrowed until the next call on @r; 0 if more bytes are needed;
+ * -EBADMSG (shorter than a header) or -EMSGSIZE (above the limit) for a malformed frame. After
+ * those the reader goes on behind that frame: a host treats them as the end of the guest, the
+ * guest reports them and lives.
+ */
+int frame_reader_next(struct frame_reader *r, struct frame *ret_frame);
+
+/* Every type this implementation sends or understands */
+enum message_type {
+	MSG_BOOTSTRAP,
+	MSG_INIT_RESOLVED,
+	MSG_INIT_ACK,
+	MSG_READY,
+	MSG_SHUTDOWN,
+	MSG_CLIENT_DISCONNECTED,
+	MSG_CLOCK_SYNC,
+	MSG_ERROR,
+	MSG_EXEC_REQUEST,
+	MSG_EXEC_STARTED,
+	MSG_EXEC_STDIN,
+	MSG_EXEC_STDIN_ERROR,
+	MSG_EXEC_STDIN_ACK,
+	MSG_EXEC_STDOUT,
+	MSG_EXEC_STDERR,
+	MSG_EXEC_EXITED,
+	MSG_EXEC_FAILED,
+	MSG_EXEC_RESIZE,
+	MSG_EXEC_SIGNAL,
+	MSG_TYPE_COUNT,
+};
+
+/*
+ * struct message_info - one row of the table
+ * @generation: peers below it must not be sent this type; 0: an extension, negotiated as above
+ * @payload:    NULL: written as null, not decoded
+ */
+struct message_info {
+	const char *name;
+	uint8_t flags;
+	uint8_t generation;
+	const struct cbor_schema *payload;
+};
+
+/* message_info() - the row of a type (< MSG_TYPE_COUNT). */
+const struct message_info *message_info(enum message_type type);
+
+/*
+ * struct message - an opened envelope
+ * @type:    MSG_TYPE_COUNT for a name we do not know
+ * @name:    as sent; for reports; no NUL behind it
+ * @payload: borrowed from the frame or the pool
+ */
+struct message {
+	uint32_t id;
+	uint8_t flags;
+	uint8_t generation;
+	enum message_type type;
+	struct text name;
+	struct bytes payload;
+};
+
+/*
+ * message_open() - decode the envelope of a frame; says nothing about flags and payload
+ * @pool: for what cannot be borrowed; released by the caller
+ * Return: 0; -EBADMSG with the reason; -ENOMEM
+ */
+int message_open(const struct frame *frame, struct cbor_pool *pool, struct message *ret,
+	struct err *err);
+
+/*
+ * message_decode() - decode the payload of a known type into its struct below
+ * @dst: filled with defaults first. Its texts live in @pool, its bytes in the frame or @pool
+ * Return: 0; -EBADMSG with the reason; -ENOMEM
+ */
+int message_decode(const struct message *msg, struct cbor_pool *pool, void *dst, struct err *err);
+
+/*
+ * message_append() - append a whole frame to @out
+ * @payload: the type's struct; NULL for types without one
+ * Return: 0; -EMSGSIZE above the frame limit, -ENOMEM, -E2BIG: nothing was appended
+ */
+int message_append(
+	struct buf *out, uint32_t id, enum message_type type, const void *payload);
+
+/* message_append_data() - message_append() for the types whose payload is struct exec_data. */
+int message_append_data(
+	struct buf *out, uint32_t id, enum message_type type, const void *data, size_t len);
+
+/* ---- Payloads. Names are those of the keys. ---- */
+
+struct mount_flags {
+	bool readonly, noexec, nosuid, nodev;
+};
+
+struct dir_mount {
+	struct text tag, guest_path;
+	struct mount_flags flags;
+};
+
+/* @size_mib: 0 none given; @mode: 0 none given */
+struct tmpfs_mount {
+	struct text path;
+	uint32_t size_mib, mode;
+	struct mount_flags flags;
+};
+
+struct rlimit_spec {
+	struct text resource;
+	uint64_t soft, hard;
+};
+
+struct env_var {
+	struct text key, value;
+};
+
+/*
+ * struct bootstrap - parameters of the guest
+ * @dir_mounts, @tmpfs_mounts, @rlimits, @default_env: lists of the structs above
+ * @has_...: given, but not supported by this agent: it refuses to start
+ */
+struct bootstrap {
+	struct list dir_mounts;
+	struct list tmpfs_mounts;
+	struct text hostname;
+	struct list rlimits;
+	struct text user, default_cwd;
+	struct list default_env;
+	struct text security_profile;
+	bool stdin_ack;
+	bool has_block_root, has_file_mounts, has_disk_mounts, has_network, has_handoff_init;
+};
+
+struct init_resolved {
+	struct {
+		uint32_t uid, gid;
+	} default_user;
+};
+
+struct ready {
+	uint64_t boot_time_ns, init_time_ns, ready_time_ns;
+	struct text agent_version;
+	uint32_t stdin_window;
+};
+
+struct client_disconnected {
+	uint32_t id_start, id_end_exclusive;
+};
+
+struct clock_sync {
+	uint64_t unix_time_nanos;
+};
+
+struct core_error {
+	struct text kind, message, offending_type;
+};
+
+/* @rlimits: list of struct rlimit_spec. Defaults: rows 24, cols 80 */
+struct exec_request {
+	struct text cmd;
+	struct texts args, env;
+	struct text cwd, user;
+	bool tty;
+	uint16_t rows, cols;
+	struct list rlimits;
+};
+
+struct exec_started {
+	uint32_t pid;
+};
+
+/* of stdin, stdout, stderr; no bytes in stdin: end of file */
+struct exec_data {
+	struct bytes data;
+};
+
+struct exec_stdin_error {
+	struct opt_i32 error;
+	struct text errno_name, message;
+};
+
+/* @bytes: taken since the last acknowledgement */
+struct exec_stdin_ack {
+	uint32_t bytes;
+};
+
+/* @code: 0-255, or -1 when @signal (0: unknown to the peer) ended the command */
+struct exec_exited {
+	int32_t code;
+	uint32_t signal;
+};
+
+struct exec_failed {
+	struct text kind;
+	struct opt_i32 error;
+	struct text errno_name, message, stage;
+};
+
+struct exec_resize {
+	uint16_t rows, cols;
+};
+
+struct exec_signal {
+	int32_t signal;
+};
+
+/* union message_payload - room for any payload */
+union message_payload {
+	struct bootstrap bootstrap;
+	struct init_resolved init_resolved;
+	struct ready ready;
+	struct client_disconnected client_disconnected;
+	struct clock_sync clock_sync;
+	struct core_error error;
+	struct exec_request exec_request;
+	struct exec_started exec_started;
+	struct exec_data exec_data;
+	struct exec_stdin_error exec_stdin_error;
+	struct exec_stdin_ack exec_stdin_ack;
+	struct exec_exited exec_exited;
+	struct exec_failed exec_failed;
+	struct exec_resize exec_resize;
+	struct exec_signal exec_signal;
+};
+
+#endif
