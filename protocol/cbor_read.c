@@ -396,8 +396,8 @@ static int read_structs(struct reader *r, const struct head *h, const struct cbo
 		if (res == 0)
 			res = read_head(r, &elem);
 		if (res == 0)
-			res = read_struct(r, &elem, sub, (uint8_t *)list.v + list.n * sub->size,
-				depth + 1);
+			res = read_struct(
+				r, &elem, sub, (uint8_t *)list.v + list.n * sub->size, depth + 1);
 		if (res < 0)
 			return res;
 		list.n++;
@@ -414,13 +414,12 @@ static int read_bool(struct reader *r, const struct head *h, bool *ret)
 	return 0;
 }
 
-static int read_uint_field(
-	struct reader *r, const struct head *h, enum cbor_kind kind, void *dst)
+static int read_uint_field(struct reader *r, const struct head *h, enum cbor_kind kind, void *dst)
 {
-	uint64_t max = kind == CBOR_U8 ? UINT8_MAX
-		: kind == CBOR_U16     ? UINT16_MAX
-		: kind == CBOR_U32     ? UINT32_MAX
-				       : UINT64_MAX;
+	uint64_t max = kind == CBOR_U8	  ? UINT8_MAX
+		       : kind == CBOR_U16 ? UINT16_MAX
+		       : kind == CBOR_U32 ? UINT32_MAX
+					  : UINT64_MAX;
 	uint64_t v;
 	int res = read_unsigned(r, h, max, &v);
 

@@ -35,6 +35,7 @@ int frame_reader_space(struct frame_reader *r, uint8_t **ret, size_t *ret_room)
 	int res;
 
 	drop_taken(r);
+	r->in.max = FRAME_WIRE_MAX;
 	/* A full buffer would hold a whole frame, which frame_reader_next() must have taken. */
 	if (r->in.len >= FRAME_WIRE_MAX)
 		return -ENOBUFS;

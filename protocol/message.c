@@ -20,9 +20,8 @@
 #member, kind, rules, offsetof(struct type, member), &sub##_schema                 \
 	}
 #define SCHEMA(name)                                                                               \
-	static const struct cbor_schema name##_schema = {                                          \
-		name##_fields, ARRAY_LEN(name##_fields), sizeof(struct name)                       \
-	};                                                                                         \
+	static const struct cbor_schema name##_schema = { name##_fields, ARRAY_LEN(name##_fields), \
+		sizeof(struct name) };                                                             \
 	static_assert(ARRAY_LEN(name##_fields) <= 64, "the decoder keeps a bit per field")
 
 #define REQ  CBOR_REQUIRED
@@ -235,8 +234,8 @@ static const struct cbor_field envelope_fields[] = {
 };
 SCHEMA(envelope);
 
-int message_open(const struct frame *frame, struct cbor_pool *pool, struct message *ret,
-	struct err *err)
+int message_open(
+	const struct frame *frame, struct cbor_pool *pool, struct message *ret, struct err *err)
 {
 	struct envelope env = { 0 };
 	int res = cbor_decode(&envelope_schema, frame->body, frame->body_len, pool, &env, err);

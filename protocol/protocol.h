@@ -70,8 +70,8 @@ struct frame {
  */
 struct frame_reader {
 	struct buf in;
-	size_t taken;	/* bytes of the frame handed out last, dropped by the next call */
-	uint64_t skip;	/* bytes of a malformed frame still to be thrown away */
+	size_t taken;  /* bytes of the frame handed out last, dropped by the next call */
+	uint64_t skip; /* bytes of a malformed frame still to be thrown away */
 };
 
 void frame_reader_release(struct frame_reader *r);
@@ -154,8 +154,8 @@ struct message {
  * @pool: for what cannot be borrowed; released by the caller
  * Return: 0; -EBADMSG with the reason; -ENOMEM
  */
-int message_open(const struct frame *frame, struct cbor_pool *pool, struct message *ret,
-	struct err *err);
+int message_open(
+	const struct frame *frame, struct cbor_pool *pool, struct message *ret, struct err *err);
 
 /*
  * message_decode() - decode the payload of a known type into its struct below
@@ -169,8 +169,7 @@ int message_decode(const struct message *msg, struct cbor_pool *pool, void *dst,
  * @payload: the type's struct; NULL for types without one
  * Return: 0; -EMSGSIZE above the frame limit, -ENOMEM, -E2BIG: nothing was appended
  */
-int message_append(
-	struct buf *out, uint32_t id, enum message_type type, const void *payload);
+int message_append(struct buf *out, uint32_t id, enum message_type type, const void *payload);
 
 /* message_append_data() - message_append() for the types whose payload is struct exec_data. */
 int message_append_data(
