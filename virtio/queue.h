@@ -6,12 +6,17 @@
  * the queue size; a ring that lies marks the queue broken, which the device reports with
  * DEVICE_NEEDS_RESET and then leaves alone until the driver resets it.
  *
- * Locking: a queue belongs to its device; calls on one queue must not run at the same time. A
- * device that completes requests on several threads takes its own lock around pop, push and signal.
+ * Threads: every call takes the queue's own lock, so any thread may pop, push and ask for signals
+ * at any time; devices with worker threads need no lock of their own around them. Nothing here
+ * blocks or calls out. Order: dev->lock before q->lock.
+ *
+ * Devices use the wrappers of device.h (virtio_dev_pop, _complete, _flush), which also deal with
+ * interrupts and broken rings.
  */
 #ifndef VIRTIO_QUEUE_H
 #define VIRTIO_QUEUE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -19,50 +24,67 @@
 #include "lib/err.h"
 #include "virtio/guest_mem.h"
 
+#define VIRTIO_F_INDIRECT_DESC 28
+#define VIRTIO_F_EVENT_IDX     29
+#define VIRTIO_F_VERSION_1     32
+#define VIRTIO_BIT(n)	       (1ULL << (n))
+
 #define VIRTQ_MAX_SIZE 1024
+
+#define VIRTQ_DESC_F_NEXT     1
+#define VIRTQ_DESC_F_WRITE    2
+#define VIRTQ_DESC_F_INDIRECT 4
+
+#define VIRTQ_AVAIL_F_NO_INTERRUPT 1
+
+/* A descriptor as it lies in guest memory, little-endian (2.7.5). */
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
 
 /* Transport-visible state of the ring, validated by virtqueue_enable(). */
 struct virtqueue_addr {
 	uint64_t desc, avail, used; /* gpa */
 };
 
-struct virtqueue_inflight; /* vhost-user in-flight log, vhost_user.c */
-
 /*
  * struct virtqueue - states: disabled -> (virtqueue_enable) enabled -> (broken) ->
- * (virtqueue_reset) disabled Fields above the line may be set by the transport while disabled; the
+ * (virtqueue_reset) disabled. Fields above the line may be set by the transport while disabled; the
  * rest is queue.c's own.
  */
 struct virtqueue {
 	uint16_t max_size; /* power of two, fixed by the device */
 	uint16_t size;	   /* chosen by the driver */
 	struct virtqueue_addr addr;
-	int kick_fd; /* readable when the driver kicked; -1: the transport calls directly */
-	int call_fd; /* written to interrupt the driver; -1: none */
 	/* ---- */
-	bool enabled, broken, event_idx;
+	pthread_mutex_t lock;
+	bool enabled, event_idx, indirect;
+	const char *broken; /* why the ring is not to be touched again; NULL: it is fine */
 	uint16_t next_avail, next_used;
-	uint16_t signalled_used;
+	uint16_t signalled_used; /* next_used at the last virtqueue_should_signal() */
 	bool signalled_valid;
+	uint16_t n_inflight;   /* heads popped and not pushed yet */
 	struct guest_mem *mem; /* a reference while enabled */
 	void *desc_ring, *avail_ring, *used_ring;
-	struct virtqueue_inflight *inflight; /* borrowed, may be NULL */
-	uint64_t heads[VIRTQ_MAX_SIZE / 64]; /* bitmap: heads popped and not pushed yet */
+	uint64_t heads[VIRTQ_MAX_SIZE / 64]; /* bitmap of those heads */
 };
 
 /*
  * struct virtq_chain - one request: first the device-readable buffers, then the device-writable
  * ones
  * @iov, @iov_max: set by the caller before virtqueue_pop(): where to put the iovecs
- * All iovecs are validated guest memory, valid until the chain is pushed; their bytes may change at
- * any time.
+ * All iovecs are validated guest memory, valid until the chain is pushed or the queue is reset;
+ * their bytes may change at any time. Zero-length descriptors are left out. n_readable and
+ * n_writable may both be 0.
  */
 struct virtq_chain {
 	struct iovec *iov;
 	unsigned iov_max;
 	uint16_t head;
 	unsigned n_readable, n_writable; /* iov[0..n_readable) then iov[n_readable..+n_writable) */
-	size_t readable_len, writable_len;
+	size_t readable_len, writable_len; /* their sum is below 4 GiB */
 };
 
 /* chain_readable()/chain_writable() - start of each half. */
@@ -75,37 +97,51 @@ static inline const struct iovec *chain_writable(const struct virtq_chain *c)
 	return c->iov + c->n_readable;
 }
 
-/* virtqueue_init() - a disabled queue of at most @max_size (power of two, <= VIRTQ_MAX_SIZE). */
+/* virtqueue_init() - a disabled queue of at most @max_size (power of two, <= VIRTQ_MAX_SIZE);
+ * size starts as max_size. */
 void virtqueue_init(struct virtqueue *q, uint16_t max_size);
+
+/* virtqueue_release() - undo virtqueue_init(); resets first. */
+void virtqueue_release(struct virtqueue *q);
 
 /*
  * virtqueue_enable() - check size and addresses against @mem and start at ring index @start_avail
- * @event_idx: was VIRTIO_F_EVENT_IDX negotiated
- * Return: 0; -EINVAL bad size or alignment; -EFAULT a ring outside guest memory. Takes a reference
- * on @mem.
+ * @features: acked feature bits; EVENT_IDX and INDIRECT_DESC matter here
+ * The used index continues where the ring in memory says (0 in a fresh ring).
+ * Return: 0; -EINVAL bad size, alignment, or rings that overlap each other; -EFAULT a ring outside
+ * guest memory (each ring must lie within one region). Takes a reference on @mem.
  */
-int virtqueue_enable(struct virtqueue *q, struct guest_mem *mem, bool event_idx,
+int virtqueue_enable(struct virtqueue *q, struct guest_mem *mem, uint64_t features,
 	uint16_t start_avail, struct err *err);
 
-/* virtqueue_reset() - back to disabled; drops the memory reference; fds stay the transport's. */
+/* virtqueue_reset() - back to disabled; drops the memory reference; forgets heads in flight. The
+ * device must have stopped using their iovecs. */
 void virtqueue_reset(struct virtqueue *q);
 
 /*
  * virtqueue_pop() - take the next available chain
- * Return: 1 and *chain; 0 nothing available; -EBADMSG the ring is broken (queue marked, once
- * logged); -E2BIG the chain is well-formed but has more segments than iov_max: *chain holds only
- * head, push it with length 0.
+ * Finding nothing also arms the driver's kicks (event-idx), without losing one that races.
+ * Return: 1 and *chain; 0 nothing available, or queue disabled; -EBADMSG the ring is broken (marked
+ * so until reset, q->broken says why); -E2BIG the chain has more segments than iov_max: *chain
+ * holds only head, push it with length 0.
  */
 int virtqueue_pop(struct virtqueue *q, struct virtq_chain *chain);
 
-/* virtqueue_pop_undo() - put the chain popped last back, e.g. no host resource for it now. */
+/*
+ * virtqueue_pop_undo() - put the chain popped last back, e.g. no host resource for it now
+ * The caller makes sure that nobody else popped in between. The driver sends no kick for it: come
+ * back by yourself.
+ */
 void virtqueue_pop_undo(struct virtqueue *q, const struct virtq_chain *chain);
 
-/* virtqueue_push() - return @head to the driver with @written bytes in its writable part. */
+/*
+ * virtqueue_push() - return @head to the driver with @written bytes in its writable part
+ * Ignored if the queue is broken or was reset, or if @head is not in flight.
+ */
 void virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written);
 
 /* virtqueue_should_signal() - does the driver want an interrupt for what was pushed since the last
- * one? */
+ * call? */
 bool virtqueue_should_signal(struct virtqueue *q);
 
 /* virtqueue_has_avail() - is there at least one chain to pop? Does not arm notifications. */
