@@ -4,15 +4,20 @@
  * `struct virtio_dev` first, its callbacks, and one const struct virtio_dev_ops; the same object
  * serves under virtio-mmio (kvm engine), vhost-user (qemu engine) and the fake driver (tests).
  *
- * Threads and locks: `lock` is held by the transport around every op, and must be taken by the
- * device in its own loop callbacks (host fd readable, timer). Ops run on vCPU threads (mmio
- * register writes) or on the thread of dev->loop (kicks, vhost-user messages); they must not block
- * on the guest. A device with worker threads takes chains under its own queue lock; its reset op
- * waits for them.
+ * Threads and locks: dev->lock is held by the transport around every op but `free`, and must be
+ * taken by the device in its own loop callbacks (host fd readable, timer). Kicks come on the thread
+ * of dev->loop, and so do vhost-user messages; config accesses, activate and reset may come on a
+ * vCPU's thread (mmio register writes). Ops must not block on the guest.
+ *
+ * A device with worker threads lets them call virtio_dev_pop(), _complete(), _flush(), _rekick()
+ * and _fail(): these are safe on any thread, with or without dev->lock. Workers must not take
+ * dev->lock, because `reset` waits for them while holding it. Lock order: dev->lock, then
+ * the device's own locks, then queue locks.
  *
  * Life cycle: created -> attached (transport, memory, loop) -> active (driver said DRIVER_OK;
  * queues enabled) -> reset -> active ... -> freed. `activate` comes once per round, `reset` undoes
- * it.
+ * it. A queue may become enabled after `activate` (vhost-user); popping a disabled queue finds
+ * nothing, and each queue gets a kick when it becomes enabled.
  */
 #ifndef VIRTIO_DEVICE_H
 #define VIRTIO_DEVICE_H
@@ -24,11 +29,6 @@
 #include "lib/loop.h"
 #include "virtio/guest_mem.h"
 #include "virtio/queue.h"
-
-#define VIRTIO_F_INDIRECT_DESC 28
-#define VIRTIO_F_EVENT_IDX     29
-#define VIRTIO_F_VERSION_1     32
-#define VIRTIO_BIT(n)	       (1ULL << (n))
 
 #define VIRTIO_ID_NET	  1
 #define VIRTIO_ID_BLOCK	  2
@@ -57,20 +57,24 @@ struct virtio_dev_ops {
 	/* the driver is ready; enabled queues are live. May fail: the device then needs a reset.
 	 * NULL: nothing */
 	int (*activate)(struct virtio_dev *dev, struct err *err);
-	/* the driver kicked queue @qi (enabled, device active); spurious calls happen */
+	/* the driver kicked queue @qi (enabled, device active); spurious calls happen. Work per
+	 * call must be bounded: leave the rest to virtio_dev_rekick() */
 	void (*kick)(struct virtio_dev *dev, unsigned qi);
 	/* give every chain up or finish it; on return no thread of the device touches queue or
-	 * guest memory */
+	 * guest memory. Comes for active devices only. NULL: nothing */
 	void (*reset)(struct virtio_dev *dev);
-	/* free the whole object; never called on an active device */
+	/* free the whole object (virtio_dev_release() within); never called on an active device */
 	void (*free)(struct virtio_dev *dev);
 };
 
-/* What a transport offers a device. Called with dev->lock or not, from any thread. */
+/* What a transport offers a device. Called with dev->lock or not, from any thread; must not block
+ * and must not take dev->lock. */
 struct virtio_transport_ops {
 	void (*signal_queue)(struct virtio_dev *dev, unsigned qi);
 	void (*signal_config)(struct virtio_dev *dev); /* config space changed */
 	void (*needs_reset)(struct virtio_dev *dev);   /* DEVICE_NEEDS_RESET + config interrupt */
+	/* kick queue @qi again from the loop, in a later round */
+	void (*rekick)(struct virtio_dev *dev, unsigned qi);
 };
 
 /*
@@ -86,33 +90,46 @@ struct virtio_dev {
 	uint32_t config_len;
 
 	uint64_t acked; /* features the driver accepted: always a subset of features */
-	bool active, broken;
-	int warned; /* log_once() flag for guest-provoked messages */
+	bool active;
+	bool broken; /* atomic: virtio_dev_fail() until reset */
+	int warned;  /* log_once() flag for guest-provoked messages; a reset does not clear it */
 	pthread_mutex_t lock;
 	struct loop *loop;     /* borrowed; where kick fds and the device's own fds are watched */
 	struct guest_mem *mem; /* current table; a reference */
 	const struct virtio_transport_ops *transport;
-	void *transport_ctx;
+	void *transport_ctx; /* the transport's */
 };
 
 /*
  * virtio_dev_init() - base part of a constructor
- * @sizes: max size of each queue, @n_queues of them
+ * @dev: zeroed memory; ops and sizes are not copied: ops is borrowed, sizes only read
+ * @sizes: max size of each queue, @n_queues (1 to VIRTIO_DEV_MAX_QUEUES) of them
  * Return: 0; -ENOMEM
  */
 int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, uint64_t features,
 	const uint16_t *sizes, unsigned n_queues, uint32_t config_len, struct err *err);
 
-/* virtio_dev_release() - base part of a destructor. */
+/* virtio_dev_release() - base part of a destructor; fine on a @dev whose init failed or never ran.
+ */
 void virtio_dev_release(struct virtio_dev *dev);
 
 /* virtio_dev_free() - ops->free with NULL tolerated. */
 void virtio_dev_free(struct virtio_dev *dev);
 
+/* virtio_dev_has() - did the driver accept @feature (a bit number)? Fixed while active. */
 static inline bool virtio_dev_has(const struct virtio_dev *dev, unsigned feature)
 {
 	return dev->acked & VIRTIO_BIT(feature);
 }
+
+/* ---- for devices, on any thread ---- */
+
+/*
+ * virtio_dev_pop() - virtqueue_pop() on queue @qi; a broken ring fails the device
+ * Return: 1 and *chain; 0 nothing to do (also: broken device); -E2BIG chain->head needs more than
+ * chain->iov_max entries: complete it with 0 bytes or an error
+ */
+int virtio_dev_pop(struct virtio_dev *dev, unsigned qi, struct virtq_chain *chain);
 
 /*
  * virtio_dev_complete() - push @head with @written bytes; virtio_dev_flush() then interrupts if the
@@ -121,13 +138,35 @@ static inline bool virtio_dev_has(const struct virtio_dev *dev, unsigned feature
 void virtio_dev_complete(struct virtio_dev *dev, unsigned qi, uint16_t head, uint32_t written);
 void virtio_dev_flush(struct virtio_dev *dev, unsigned qi);
 
+/* virtio_dev_rekick() - have ops->kick(@qi) called again from the loop after other events had their
+ * turn: for devices that bound their work per kick. */
+void virtio_dev_rekick(struct virtio_dev *dev, unsigned qi);
+
+/* virtio_dev_config_changed() - tell the driver to read config space again. */
+void virtio_dev_config_changed(struct virtio_dev *dev);
+
 /* virtio_dev_fail() - the driver broke the protocol: log once, DEVICE_NEEDS_RESET, ignore kicks
- * until reset. */
+ * until reset. @why: string literal */
 void virtio_dev_fail(struct virtio_dev *dev, const char *why);
 
-/* For transports: with dev->lock held. */
+/* ---- for transports: with dev->lock held ---- */
+
+/* virtio_dev_set_transport() - attach (or with NULLs detach); not while active. */
+void virtio_dev_set_transport(struct virtio_dev *dev, const struct virtio_transport_ops *ops,
+	void *ctx, struct loop *loop);
+
+/* virtio_dev_set_mem() - replace dev->mem; takes its own reference; NULL: none. Enabled queues keep
+ * the table they were enabled with. */
+void virtio_dev_set_mem(struct virtio_dev *dev, struct guest_mem *mem);
+
+/* virtio_dev_activate() - queues are enabled, features acked: start. On failure the device is
+ * active and failed: it waits for its reset. */
 int virtio_dev_activate(struct virtio_dev *dev, struct err *err);
+
+/* virtio_dev_kick() - pass a kick on if the device is active, well, and has that queue enabled. */
 void virtio_dev_kick(struct virtio_dev *dev, unsigned qi);
-void virtio_dev_reset(struct virtio_dev *dev); /* device and all queues, acked = 0 */
+
+/* virtio_dev_reset() - device and all queues, acked = 0; fine in any state. */
+void virtio_dev_reset(struct virtio_dev *dev);
 
 #endif
