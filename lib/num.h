@@ -21,7 +21,7 @@
 #define KIB(n)			      ((uint64_t)(n) << 10)
 #define MIB(n)			      ((uint64_t)(n) << 20)
 #define GIB(n)			      ((uint64_t)(n) << 30)
-#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
+#define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 /* range_ok() - true if [off, off + len) lies within [0, size); never wraps. */
 static inline bool range_ok(uint64_t off, uint64_t len, uint64_t size)
