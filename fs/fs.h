@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A FUSE server (protocol 7.x) over a host directory. It knows nothing of virtio: a request is a
- * list of readable buffers, the reply goes into a list of writable ones, both possibly guest
- * memory. The virtio-fs device and the /dev/fuse test mount are its two callers.
+ * A FUSE server (protocol 7.27 to 7.38) over a host directory. It knows nothing of virtio: a
+ * request is a list of readable buffers, the reply goes into a list of writable ones, both possibly
+ * guest memory. The virtio-fs device and the /dev/fuse test mount are its two callers.
+ *
+ * The directory may be changed by the host meanwhile. The client trusts names and attributes for
+ * 5 s and checks file contents against size and times on every open, so it sees a change of the
+ * host at the latest then. Permission checks are the client's (default_permissions).
  */
 #ifndef FS_FS_H
 #define FS_FS_H
@@ -29,19 +33,27 @@ struct fs_extra {
 	mode_t mode; /* permission bits */
 };
 
-/* How guest-visible ownership is kept (krun-api.md 4.7). */
-enum fs_owner_mode {
-	FS_OWNER_HOST, /* real uid/gid/mode; changes need privilege on the host */
-	FS_OWNER_XATTR /* user.containers.override_stat xattr; host owner and mode stay as created
-			*/
-};
+/*
+ * How guest-visible ownership is kept (krun-api.md 4.7).
+ *
+ * FS_OWNER_HOST: real uid, gid and mode. With a privileged server the guest's root is root below
+ * the shared directory: it can leave setuid files there, so keep other host users out of it. Device
+ * nodes are refused.
+ *
+ * FS_OWNER_XATTR: in the user.containers.override_stat xattr; host owner and mode stay as created,
+ * without setuid and setgid. Devices, FIFOs and sockets are regular files on the host, the guest's
+ * security.* and trusted.* xattrs are kept below user.containers.guest.
+ */
+enum fs_owner_mode { FS_OWNER_HOST, FS_OWNER_XATTR };
 
 /*
  * struct fs_config - plain data
  * @root_fd: the served directory, O_PATH or O_RDONLY; borrowed during fs_server_new() only
  * (duplicated)
  * @read_only: every mutating opcode fails with EROFS
- * @max_open, @max_nodes: caps on host descriptors; 0 picks defaults from RLIMIT_NOFILE
+ * @extra: borrowed, must outlive the server
+ * @max_open, @max_nodes: caps on host descriptors, one for each open file and each object the
+ * client remembers; beyond them the client gets ENFILE. 0 picks defaults from RLIMIT_NOFILE
  */
 struct fs_config {
 	int root_fd;
@@ -52,10 +64,22 @@ struct fs_config {
 	unsigned max_open, max_nodes;
 };
 
-/* fs_server_new() - Return: 0 and *ret (fs_server_free()); -ENOTDIR root is no directory; -errno.
+/*
+ * fs_server_new() - Return: 0 and *ret (fs_server_free()); -ENOTDIR root is no directory; -ENOSYS
+ * without openat2 (Linux 5.6); -errno. Raises the process's soft RLIMIT_NOFILE (and the hard one,
+ * where allowed) up to 1048576: nodes hold descriptors. The process that calls it is the one that
+ * serves: a forked child needs a server of its own.
  */
 int fs_server_new(const struct fs_config *cfg, struct fs_server **ret, struct err *err);
 void fs_server_free(struct fs_server *fs); /* NULL is fine; no request may be running */
+
+/*
+ * fs_thread_init() - to be called once by each thread before its first fs_server_handle(): gives
+ * the thread a umask (0) and a working directory (/proc/self/fd) of its own, by
+ * unshare(CLONE_FS). One call serves for any number of servers.
+ * Return: 0; -errno
+ */
+int fs_thread_init(const struct fs_server *fs, struct err *err);
 
 /*
  * fs_server_handle() - serve one request; thread-safe, may block on host file I/O

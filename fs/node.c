@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of nodes: by id for requests, by key for lookups. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "fs/fs_internal.h"
+
+#define HASH_FIRST 1024
+
+static struct node_key node_key_of(const struct statx *stx)
+{
+	return (struct node_key){
+		.ino = stx->stx_ino,
+		.dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
+		.mnt_id = stx->stx_mnt_id,
+	};
+}
+
+static size_t node_bucket(const struct fs_server *fs, const struct node_key *k)
+{
+	uint64_t h = (k->ino ^ k->dev << 32 ^ k->mnt_id << 48) * 0x9e3779b97f4a7c15ULL;
+
+	return (size_t)(h >> 20) & (fs->n_hash - 1);
+}
+
+static bool node_key_eq(const struct node_key *a, const struct node_key *b)
+{
+	return a->ino == b->ino && a->dev == b->dev && a->mnt_id == b->mnt_id;
+}
+
+static struct node *hash_find(const struct fs_server *fs, const struct node_key *key)
+{
+	struct node *n = fs->hash[node_bucket(fs, key)];
+
+	while (n && !node_key_eq(&n->key, key))
+		n = n->hash_next;
+	return n;
+}
+
+static void hash_add(struct fs_server *fs, struct node *node)
+{
+	struct node **b = &fs->hash[node_bucket(fs, &node->key)];
+
+	node->hash_next = *b;
+	*b = node;
+}
+
+static void hash_del(struct fs_server *fs, const struct node *node)
+{
+	struct node **p = &fs->hash[node_bucket(fs, &node->key)];
+
+	while (*p && *p != node)
+		p = &(*p)->hash_next;
+	if (*p)
+		*p = node->hash_next;
+}
+
+/* Double the buckets; staying small for want of memory only costs time. */
+static void hash_grow(struct fs_server *fs)
+{
+	struct node **old = fs->hash;
+	size_t n_old = fs->n_hash;
+	struct node **hash = calloc(n_old * 2, sizeof(*hash));
+
+	if (!hash)
+		return;
+	fs->hash = hash;
+	fs->n_hash = n_old * 2;
+	for (size_t i = 0; i < n_old; i++) {
+		for (struct node *n = old[i], *next; n; n = next) {
+			next = n->hash_next;
+			hash_add(fs, n);
+		}
+	}
+	free(old);
+}
+
+static void node_destroy(struct node *node)
+{
+	if (!node)
+		return;
+	if (node->fd >= 0)
+		(void)close(node->fd);
+	free(node);
+}
+
+/* With node_lock held: out of the tables if nobody refers to it any more. Return: what to destroy
+ * once unlocked, or NULL. */
+static struct node *node_reap(struct fs_server *fs, struct node *node)
+{
+	if (node->pinned || node->lookups || node->refs)
+		return NULL;
+	hash_del(fs, node);
+	idtab_del(&fs->nodes, node->id);
+	return node;
+}
+
+struct node *node_get(struct fs_server *fs, uint64_t id)
+{
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = idtab_get(&fs->nodes, id);
+	/* A node with no lookups left lives on only for requests that already hold it. */
+	if (node && !node->lookups)
+		node = NULL;
+	if (node)
+		node->refs++;
+	pthread_mutex_unlock(&fs->node_lock);
+	return node;
+}
+
+void node_put(struct fs_server *fs, struct node *node)
+{
+	pthread_mutex_lock(&fs->node_lock);
+	node->refs--;
+	struct node *dead = node_reap(fs, node);
+	pthread_mutex_unlock(&fs->node_lock);
+	node_destroy(dead);
+}
+
+static void node_hold(struct node *node)
+{
+	node->refs++;
+	if (!node->pinned)
+		node->lookups++;
+}
+
+struct node *node_known(struct fs_server *fs, const struct statx *stx)
+{
+	struct node_key key = node_key_of(stx);
+
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = hash_find(fs, &key);
+	if (node)
+		node_hold(node);
+	pthread_mutex_unlock(&fs->node_lock);
+	return node;
+}
+
+/* With node_lock held. Return: 0; -ENFILE, -ENOMEM */
+static int node_insert(struct fs_server *fs, struct node *node)
+{
+	if (fs->nodes.n_used >= fs->max_nodes)
+		return -ENFILE;
+	if (fs->nodes.n_used >= fs->n_hash)
+		hash_grow(fs);
+	node->id = idtab_add(&fs->nodes, node);
+	if (!node->id)
+		return -ENOMEM;
+	hash_add(fs, node);
+	return 0;
+}
+
+int node_remember(struct fs_server *fs, int *fd, const struct statx *stx, struct node **ret)
+{
+	struct node *fresh = calloc(1, sizeof(*fresh));
+	int rc = 0;
+
+	if (!fresh)
+		return -ENOMEM;
+	fresh->key = node_key_of(stx);
+	fresh->fd = *fd;
+	fresh->type = stx->stx_mode & S_IFMT;
+
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = hash_find(fs, &fresh->key);
+	if (!node) {
+		rc = node_insert(fs, fresh);
+		if (rc == 0)
+			node = take_ptr(&fresh);
+	}
+	if (node)
+		node_hold(node);
+	pthread_mutex_unlock(&fs->node_lock);
+
+	if (fresh)
+		free(fresh); /* the caller still owns *fd */
+	else
+		*fd = -1;
+	if (rc == 0)
+		*ret = node;
+	return rc;
+}
+
+void node_forget(struct fs_server *fs, uint64_t id, uint64_t n)
+{
+	struct node *dead = NULL;
+
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = idtab_get(&fs->nodes, id);
+	if (node && !node->pinned) {
+		node->lookups -= MIN_OF(n, node->lookups);
+		dead = node_reap(fs, node);
+	}
+	pthread_mutex_unlock(&fs->node_lock);
+	node_destroy(dead);
+}
+
+void node_forget_all(struct fs_server *fs)
+{
+	pthread_mutex_lock(&fs->node_lock);
+	for (uint32_t i = 0; i < fs->nodes.n_slots; i++) {
+		struct node *node = fs->nodes.slot[i].obj;
+		if (!node || node->pinned)
+			continue;
+		node->lookups = 0;
+		node_destroy(node_reap(fs, node));
+	}
+	pthread_mutex_unlock(&fs->node_lock);
+}
+
+static int node_pin(struct fs_server *fs, struct node *node)
+{
+	node->pinned = true;
+	node->lookups = 1;
+	int rc = node_insert(fs, node);
+	if (rc < 0)
+		node_destroy(node);
+	return rc;
+}
+
+static int node_add_root(struct fs_server *fs, int root_fd, struct err *err)
+{
+	struct node *root = calloc(1, sizeof(*root));
+	struct statx stx;
+
+	if (!root)
+		return err_set(err, ENOMEM, "new file server");
+	/* Not dup(): an O_RDONLY root_fd becomes O_PATH. A symlink stays one and is refused. */
+	root->fd = openat(root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root->fd < 0 || node_statx(root, &stx) < 0) {
+		int code = errno;
+		node_destroy(root);
+		return err_set(err, code, "open the shared directory");
+	}
+	root->key = node_key_of(&stx);
+	root->type = S_IFDIR;
+	if (node_pin(fs, root) < 0)
+		return err_set(err, ENOMEM, "new file server");
+	return 0;
+}
+
+static int node_add_extra(struct fs_server *fs, const struct fs_extra *extra, struct err *err)
+{
+	struct node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return err_set(err, ENOMEM, "new file server");
+	node->fd = -1;
+	node->type = S_IFREG;
+	node->extra = extra;
+	/* Keyed where no host object can be: mount and device 0. */
+	node->key.ino = UINT64_MAX - (uint64_t)(extra - fs->extra);
+	if (node_pin(fs, node) < 0)
+		return err_set(err, ENOMEM, "new file server");
+	return 0;
+}
+
+int node_table_init(struct fs_server *fs, int root_fd, struct err *err)
+{
+	fs->hash = calloc(HASH_FIRST, sizeof(*fs->hash));
+	if (!fs->hash)
+		return err_set(err, ENOMEM, "new file server");
+	fs->n_hash = HASH_FIRST;
+	int rc = node_add_root(fs, root_fd, err);
+	for (unsigned i = 0; rc == 0 && i < fs->n_extra; i++)
+		rc = node_add_extra(fs, &fs->extra[i], err);
+	return rc;
+}
+
+void node_table_release(struct fs_server *fs)
+{
+	for (uint32_t i = 0; i < fs->nodes.n_slots; i++)
+		node_destroy(fs->nodes.slot[i].obj);
+	idtab_release(&fs->nodes);
+	free(fs->hash);
+	fs->hash = NULL;
+}
+
+pthread_mutex_t *node_stripe(struct fs_server *fs, const struct node *node)
+{
+	return &fs->stripe[(uint32_t)node->id % FS_N_STRIPES];
+}
+
+void node_proc_name(const struct node *node, char name[FS_PROC_NAME_MAX])
+{
+	(void)snprintf(name, FS_PROC_NAME_MAX, "%d", node->fd);
+}
+
+int node_reopen(struct fs_server *fs, const struct node *node, int flags)
+{
+	char name[FS_PROC_NAME_MAX];
+	int fd;
+
+	/* Opening a device, FIFO or socket of the host would act on the host. */
+	if (node->type != S_IFREG && node->type != S_IFDIR)
+		return node->type == S_IFLNK ? -ELOOP : -ENXIO;
+	node_proc_name(node, name);
+	fd = openat(fs->proc_fd, name, flags | O_CLOEXEC | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+int node_statx(const struct node *node, struct statx *ret)
+{
+	if (statx(node->fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, ret) != 0)
+		return -errno;
+	return 0;
+}
