@@ -317,10 +317,13 @@ static void drive(struct fixture *f)
 	uint32_t written;
 
 	while (done < REQUESTS) {
-		struct fake_seg s = { f->buf + 64 * (posted % 64), 64, true };
+		while (posted < REQUESTS && f->drv->q[0].n_free > 0) {
+			/* a buffer per descriptor: completions come in any order */
+			struct fake_seg s = { f->buf + 64 * f->drv->q[0].free_head, 64, true };
 
-		while (posted < REQUESTS && fake_post(f->drv, 0, &s, 1) >= 0)
-			s.gpa = f->buf + 64 * (++posted % 64);
+			assert_true(fake_post(f->drv, 0, &s, 1) >= 0);
+			posted++;
+		}
 		assert_true(fake_wait_used(f->drv, 0, NULL, &written, 20000));
 		assert_int_equal(written, 64);
 		done++;
