@@ -94,11 +94,10 @@ void virtio_dev_config_changed(struct virtio_dev *dev)
 
 void virtio_dev_fail(struct virtio_dev *dev, const char *why)
 {
-	/* Only the thread that turned it from false to true goes on, so `warned` has one writer. */
 	if (__atomic_exchange_n(&dev->broken, true, __ATOMIC_ACQ_REL))
 		return;
-	log_once(dev->warned, LOG_WARN, "%s device stopped until the guest resets it: %s",
-		dev->ops->name, why ? why : "protocol error");
+	virtio_dev_warn(dev, "%s device stopped until the guest resets it: %s", dev->ops->name,
+		why ? why : "protocol error");
 	if (dev->transport)
 		dev->transport->needs_reset(dev);
 }
@@ -122,15 +121,18 @@ void virtio_dev_set_mem(struct virtio_dev *dev, struct guest_mem *mem)
 
 int virtio_dev_activate(struct virtio_dev *dev, struct err *err)
 {
+	struct err local = ERR_INIT;
 	int ret = 0;
 
 	assert(!dev->active);
 	dev->active = true;
 	if (dev->ops->activate)
-		ret = dev->ops->activate(dev, err);
-	if (ret < 0)
-		virtio_dev_fail(dev, "activation failed");
-	return ret;
+		ret = dev->ops->activate(dev, &local);
+	if (ret == 0)
+		return 0;
+	virtio_dev_warn(dev, "activate the %s device: %s", dev->ops->name, local.msg);
+	virtio_dev_fail(dev, "activation failed");
+	return err_msg(err, ret, "%s", local.msg);
 }
 
 void virtio_dev_kick(struct virtio_dev *dev, unsigned qi)

@@ -7,7 +7,9 @@
  * Threads and locks: dev->lock is held by the transport around every op but `free`, and must be
  * taken by the device in its own loop callbacks (host fd readable, timer). Kicks come on the thread
  * of dev->loop, and so do vhost-user messages; config accesses, activate and reset may come on a
- * vCPU's thread (mmio register writes). Ops must not block on the guest.
+ * vCPU's thread (mmio register writes): there, and in anything they call, watches and timers of the
+ * loop must not be touched; use loop_post(). Ops must not block on the guest, and reset must not
+ * wait for the loop's thread, which may be waiting for dev->lock.
  *
  * A device with worker threads lets them call virtio_dev_pop(), _complete(), _flush(), _rekick()
  * and _fail(): these are safe on any thread, with or without dev->lock. Workers must not take
@@ -26,6 +28,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/log.h"
 #include "lib/loop.h"
 #include "virtio/guest_mem.h"
 #include "virtio/queue.h"
@@ -92,7 +95,7 @@ struct virtio_dev {
 	uint64_t acked; /* features the driver accepted: always a subset of features */
 	bool active;
 	bool broken; /* atomic: virtio_dev_fail() until reset */
-	int warned;  /* log_once() flag for guest-provoked messages; a reset does not clear it */
+	int warned;  /* atomic: virtio_dev_warn() spoke; a reset does not clear it */
 	pthread_mutex_t lock;
 	struct loop *loop;     /* borrowed; where kick fds and the device's own fds are watched */
 	struct guest_mem *mem; /* current table; a reference */
@@ -142,8 +145,17 @@ void virtio_dev_flush(struct virtio_dev *dev, unsigned qi);
  * turn: for devices that bound their work per kick. */
 void virtio_dev_rekick(struct virtio_dev *dev, unsigned qi);
 
-/* virtio_dev_config_changed() - tell the driver to read config space again. */
+/* virtio_dev_config_changed() - tell the driver to read config space again. Hold dev->lock from the
+ * change until after this call: then the driver never takes a half-changed config for a whole one.
+ */
 void virtio_dev_config_changed(struct virtio_dev *dev);
+
+/* virtio_dev_warn() - log a line that the guest can provoke: one per device and life. */
+#define virtio_dev_warn(dev, ...)                                                                  \
+	do {                                                                                       \
+		if (!__atomic_exchange_n(&(dev)->warned, 1, __ATOMIC_RELAXED))                     \
+			log_warn(__VA_ARGS__);                                                     \
+	} while (0)
 
 /* virtio_dev_fail() - the driver broke the protocol: log once, DEVICE_NEEDS_RESET, ignore kicks
  * until reset. @why: string literal */
