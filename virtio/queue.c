@@ -434,3 +434,13 @@ bool virtqueue_has_avail(struct virtqueue *q)
 	pthread_mutex_unlock(&q->lock);
 	return ret;
 }
+
+bool virtqueue_arm(struct virtqueue *q)
+{
+	bool ret;
+
+	pthread_mutex_lock(&q->lock);
+	ret = q->enabled && !q->broken && n_pending(q) > 0;
+	pthread_mutex_unlock(&q->lock);
+	return ret;
+}

@@ -147,4 +147,11 @@ bool virtqueue_should_signal(struct virtqueue *q);
 /* virtqueue_has_avail() - is there at least one chain to pop? Does not arm notifications. */
 bool virtqueue_has_avail(struct virtqueue *q);
 
+/*
+ * virtqueue_arm() - as virtqueue_has_avail(), but finding nothing arms the driver's kicks
+ * For devices that work on a chain for long: without it the driver, told of no interest by
+ * event-idx, adds the next one silently, and another thread never hears of it.
+ */
+bool virtqueue_arm(struct virtqueue *q);
+
 #endif

@@ -98,6 +98,24 @@ static void test_direct_chain(void **state)
 	assert_false(fake_used(f->drv, 0, NULL, NULL));
 }
 
+/* With event-idx a driver kicks only for the index asked for: a device busy with one chain must ask
+ * before it can hear of the next. */
+static void test_arm_asks_for_kicks(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, EVENT);
+	struct fake_seg s = seg(f, 10, false);
+	assert_true(fake_post(f->drv, 0, &s, 1) >= 0);
+	assert_true(virtqueue_arm(&f->dev->queue[0]));
+	assert_int_equal(pop(f), 1);
+	assert_int_equal(fake_avail_event(f->drv, 0), 0);
+	assert_false(virtqueue_arm(&f->dev->queue[0]));
+	assert_int_equal(fake_avail_event(f->drv, 0), 1);
+	assert_true(fake_post(f->drv, 0, &s, 1) >= 0);
+	assert_true(fake_wants_kick(f->drv, 0, 1));
+}
+
 static void test_indirect_chain(void **state)
 {
 	struct fixture *f = *state;
@@ -353,6 +371,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_direct_chain),
+		T(test_arm_asks_for_kicks),
 		T(test_indirect_chain),
 		T(test_direct_then_indirect),
 		T(test_indirect_chain_as_long_as_the_queue),
