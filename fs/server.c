@@ -218,6 +218,8 @@ ssize_t op_init(struct fs_req *r)
 	out.max_write = FS_MAX_WRITE;
 	out.time_gran = 1;
 	out.max_pages = FS_MAX_PAGES;
+	if (r->fs->ready) /* a new client: the old one went without a word */
+		fs_server_reset(r->fs);
 	r->fs->flags = flags;
 	r->fs->ready = true;
 	return req_reply(r, &out, sizeof(out));
