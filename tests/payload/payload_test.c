@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kvm engine end to end, with payload.c as the guest: real vCPU, device windows, ioeventfd,
+ * irqfd, and every way a machine can end. Runs wherever /dev/kvm opens, in milliseconds.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "vmm/engine.h"
+
+/* A machine without the common part of vm_new(): the engine alone. */
+struct rig {
+	struct vm vm;
+	struct vm_exit end;
+	struct err err;
+};
+
+static void rig_open(struct rig *r, const char *mode, unsigned vcpus)
+{
+	*r = (struct rig){ .vm.cfg = {
+				   .vcpus = vcpus,
+				   .ram_mib = 64,
+				   .kernel.path = PAYLOAD_ELF,
+				   .cmdline = mode,
+			   } };
+	assert_int_equal(loop_new(&r->vm.loop, &r->err), 0);
+	if (vm_kvm_ops.prepare(&r->vm, &r->err))
+		fail_msg("prepare: %s", r->err.msg);
+}
+
+static void rig_close(struct rig *r)
+{
+	vm_kvm_ops.release(&r->vm);
+	loop_free(r->vm.loop);
+}
+
+static void rig_run(struct rig *r)
+{
+	if (vm_kvm_ops.run(&r->vm, &r->end, &r->err))
+		fail_msg("run: %s", r->err.msg);
+}
+
+static void expect_end(const char *mode, unsigned vcpus, enum vm_end end, const char *words)
+{
+	struct rig r;
+
+	rig_open(&r, mode, vcpus);
+	rig_run(&r);
+	if (r.end.end != end || !strstr(r.end.detail, words))
+		fail_msg("%s: ended as %d, '%s', not '%s'", mode, r.end.end, r.end.detail, words);
+	rig_close(&r);
+}
+
+static void rng_is_driven_through_mmio_and_interrupt(void **state)
+{
+	expect_end("payload=rng", 1, VM_END_GUEST, "reset, last POST code 0x2a");
+	expect_end("payload=rng", 4, VM_END_GUEST, "reset, last POST code 0x2a");
+}
+
+static void nowhere_reads_as_ones(void **state)
+{
+	expect_end("payload=nowhere", 1, VM_END_GUEST, "reset, last POST code 0x2a");
+}
+
+static void triple_fault_is_a_crash(void **state)
+{
+	expect_end("payload=triple", 1, VM_END_CRASH, "triple fault on vCPU 0 at rip 0x");
+}
+
+static void halt_without_interrupts_ends(void **state)
+{
+	expect_end("payload=halt", 1, VM_END_GUEST, "halted with interrupts off");
+	expect_end("payload=halt", 2, VM_END_GUEST, "halted with interrupts off");
+}
+
+static void *stopper(void *arg)
+{
+	vm_kvm_ops.stop(arg);
+	return NULL;
+}
+
+static void stop_ends_a_spinning_guest(void **state)
+{
+	/* Before the start, and at whatever moment a second thread gets to it. */
+	for (int i = 0; i < 20; i++) {
+		struct rig r;
+		pthread_t t;
+
+		rig_open(&r, "payload=spin", 2);
+		if (i == 0)
+			vm_kvm_ops.stop(&r.vm);
+		else
+			assert_int_equal(pthread_create(&t, NULL, stopper, &r.vm), 0);
+		rig_run(&r);
+		if (i)
+			assert_int_equal(pthread_join(t, NULL), 0);
+		assert_int_equal(r.end.end, VM_END_STOPPED);
+		rig_close(&r);
+	}
+}
+
+static void never_run_is_released(void **state)
+{
+	struct rig r;
+
+	rig_open(&r, "payload=rng", 16);
+	rig_close(&r);
+}
+
+static void expect_refusal(struct vm_config cfg, int code, const char *words)
+{
+	struct rig r = { .vm.cfg = cfg };
+
+	assert_int_equal(loop_new(&r.vm.loop, &r.err), 0);
+	assert_int_equal(vm_kvm_ops.prepare(&r.vm, &r.err), -code);
+	if (!strstr(r.err.msg, words))
+		fail_msg("'%s' does not say '%s'", r.err.msg, words);
+	rig_close(&r);
+}
+
+static void bad_configs_are_refused(void **state)
+{
+	struct vm_config cfg = { .vcpus = 1, .ram_mib = 64, .kernel.path = PAYLOAD_ELF };
+	char longer[4096];
+
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	cfg.ram_mib = 1;
+	expect_refusal(cfg, EFAULT, "more than the machine has");
+	cfg.ram_mib = 1ULL << 40;
+	expect_refusal(cfg, EINVAL, "no place");
+	cfg.ram_mib = 64;
+	cfg.cmdline = longer;
+	expect_refusal(cfg, E2BIG, "command line");
+	cfg.cmdline = "a\nb";
+	expect_refusal(cfg, EINVAL, "printable");
+	cfg.cmdline = NULL;
+	cfg.kernel.path = "/nonexistent";
+	expect_refusal(cfg, ENOENT, "/nonexistent");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rng_is_driven_through_mmio_and_interrupt),
+		cmocka_unit_test(nowhere_reads_as_ones),
+		cmocka_unit_test(triple_fault_is_a_crash),
+		cmocka_unit_test(halt_without_interrupts_ends),
+		cmocka_unit_test(stop_ends_a_spinning_guest),
+		cmocka_unit_test(never_run_is_released),
+		cmocka_unit_test(bad_configs_are_refused),
+	};
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		(void)printf("1..0 # SKIP /dev/kvm: %s\n", strerror(errno));
+		return 0;
+	}
+	(void)close(fd);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
