@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The qemu engine: QEMU's TCG is the CPU and holds nothing else that matters. Guest RAM is a memfd
+ * of ours with the kernel already in it; file systems and disks are our devices behind vhost-user
+ * sockets; consoles are sockets handed to QEMU's virtio-serial ports.
+ *
+ * QEMU is started in prepare, because later the process is confined and may not exec; it loads and
+ * sets itself up while we fill its RAM. It enters the guest only after every vhost-user device has
+ * answered, that is, in run. (A machine without any such device starts at once; then RAM is filled
+ * first.)
+ */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/num.h"
+#include "lib/tail.h"
+#include "vmm/engine.h"
+#include "vmm/kernel.h"
+#include "vmm/qemu/args.h"
+#include "vmm/qemu/devices.h"
+#include "vmm/qemu/pump.h"
+#include "vmm/qemu/ram.h"
+#include "vmm/qemu/spawn.h"
+#include "vmm/qemu/tsc.h"
+
+#define MAX_INHERIT (2 + VM_MAX_CONSOLES + VM_MAX_FS + VM_MAX_DISKS)
+
+/* struct qemu - the engine's part of a machine */
+struct qemu {
+	struct vm *vm;
+	char program[PATH_MAX];
+	int program_fd;
+	struct kernel *kernel;
+	struct qemu_ram ram;
+	struct qemu_devices devices;
+	struct qemu_child child;
+	struct qemu_spec spec;
+	int port_fd[VM_MAX_CONSOLES];	/* our ends of pumped ports, -1: handed over */
+	int port_peer[VM_MAX_CONSOLES]; /* QEMU's ends of pumped ports */
+	struct pump *to_guest[VM_MAX_CONSOLES], *from_guest[VM_MAX_CONSOLES];
+	struct loop_watch *exit_watch, *output_watch;
+	struct tail last_words;
+	atomic_bool stopped;
+	struct vm_exit exit;
+};
+
+/* ---- consoles ---- */
+
+static bool is_stream_socket(int fd)
+{
+	int type;
+	socklen_t len = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
+static int pump_port(struct qemu *q, unsigned i, struct err *err)
+{
+	const struct vm_console *c = &q->vm->cfg.console[i];
+	int pair[2], rc = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return err_set(err, errno, "create console socket");
+	q->port_fd[i] = pair[0];
+	q->port_peer[i] = pair[1];
+	q->spec.port[i].fd = pair[1];
+	if (c->in_fd >= 0)
+		rc = pump_new(q->vm->loop, c->in_fd, pair[0], &q->to_guest[i], err);
+	if (rc == 0 && c->out_fd >= 0)
+		rc = pump_new(q->vm->loop, pair[0], c->out_fd, &q->from_guest[i], err);
+	return rc < 0 ? err_wrap(err, "console port %u", i) : 0;
+}
+
+/* A connected socket that is both ends goes to QEMU itself; anything else is pumped. */
+static int prepare_port(struct qemu *q, unsigned i, struct err *err)
+{
+	const struct vm_console *c = &q->vm->cfg.console[i];
+
+	q->spec.port[i] = (struct qemu_port){ .name = c->name, .fd = -1, .tty = c->tty };
+	if (c->in_fd < 0 && c->out_fd < 0)
+		return 0;
+	if (c->in_fd == c->out_fd && is_stream_socket(c->in_fd)) {
+		q->spec.port[i].fd = c->in_fd;
+		return 0;
+	}
+	return pump_port(q, i, err);
+}
+
+static void free_ports(struct qemu *q)
+{
+	for (unsigned i = 0; i < VM_MAX_CONSOLES; i++) {
+		pump_free(q->to_guest[i]);
+		pump_free(q->from_guest[i]);
+		close_fd(&q->port_fd[i]);
+		close_fd(&q->port_peer[i]);
+	}
+}
+
+/* ---- preparing ---- */
+
+static int prepare_ports(struct qemu *q, struct err *err)
+{
+	int rc = 0;
+
+	q->spec.n_ports = q->vm->cfg.n_consoles;
+	for (unsigned i = 0; rc == 0 && i < q->spec.n_ports; i++)
+		rc = prepare_port(q, i, err);
+	return rc;
+}
+
+static int prepare_devices(struct qemu *q, struct err *err)
+{
+	struct vm *vm = q->vm;
+	int rc;
+
+	rc = qemu_devices_init(&q->devices, vm, err);
+	if (rc < 0)
+		return rc;
+	q->spec.n_fs = vm->cfg.n_fs;
+	for (unsigned i = 0; i < vm->cfg.n_fs; i++) {
+		q->spec.fs[i].tag = vm->cfg.fs[i].tag;
+		q->spec.fs[i].fd = q->devices.fs[i].peer_fd;
+	}
+	q->spec.n_disks = vm->cfg.n_disks;
+	for (unsigned i = 0; i < vm->cfg.n_disks; i++)
+		q->spec.disk_fd[i] = q->devices.disk[i].peer_fd;
+	return 0;
+}
+
+static void fill_spec(struct qemu *q, uint64_t tsc_khz)
+{
+	const struct vm_config *cfg = &q->vm->cfg;
+
+	q->spec.vcpus = cfg->vcpus;
+	q->spec.ram_mib = cfg->ram_mib;
+	q->spec.ram_fd = q->ram.fd;
+	q->spec.kernel_fd = q->ram.kernel_fd;
+	q->spec.root_fs = cfg->n_fs > 0 && strcmp(cfg->fs[0].tag, "/dev/root") == 0;
+	q->spec.tsc_khz = tsc_khz;
+	q->spec.cmdline = cfg->cmdline;
+	q->spec.rng = !cfg->no_rng;
+	q->spec.balloon = !cfg->no_balloon;
+}
+
+static unsigned list_inherited(const struct qemu *q, int *fds)
+{
+	unsigned n = 0;
+
+	fds[n++] = q->spec.ram_fd;
+	fds[n++] = q->spec.kernel_fd;
+	for (unsigned i = 0; i < q->spec.n_ports; i++) {
+		if (q->spec.port[i].fd >= 0)
+			fds[n++] = q->spec.port[i].fd;
+	}
+	for (unsigned i = 0; i < q->spec.n_fs; i++)
+		fds[n++] = q->spec.fs[i].fd;
+	for (unsigned i = 0; i < q->spec.n_disks; i++)
+		fds[n++] = q->spec.disk_fd[i];
+	return n;
+}
+
+static void log_argv(char *const *argv)
+{
+	for (unsigned i = 0; argv[i] && log_enabled(LOG_TRACE); i++)
+		log_write(LOG_TRACE, "qemu argv[%u]: %s", i, argv[i]);
+}
+
+static void args_releasep(struct qemu_args *args)
+{
+	qemu_args_release(args);
+}
+
+static int start_qemu(struct qemu *q, struct err *err)
+{
+	cleanup_(args_releasep) struct qemu_args args = { 0 };
+	int fds[MAX_INHERIT], rc;
+
+	rc = qemu_args_build(&q->spec, q->program, &args, err);
+	if (rc < 0)
+		return rc;
+	log_argv(args.v);
+	rc = qemu_spawn(q->program_fd, args.v, fds, list_inherited(q, fds), &q->child, err);
+	if (rc < 0)
+		return rc;
+	log_debug("%s started, pid %d", q->program, (int)q->child.pid);
+	log_phase("qemu-started");
+	return 0;
+}
+
+/* QEMU has its own copies now; ours would keep its sockets open after its death. */
+static void close_inherited(struct qemu *q)
+{
+	qemu_devices_close_peers(&q->devices);
+	close_fd(&q->ram.kernel_fd);
+	close_fd(&q->program_fd);
+	for (unsigned i = 0; i < VM_MAX_CONSOLES; i++)
+		close_fd(&q->port_peer[i]);
+}
+
+static int boot(struct qemu *q, struct err *err)
+{
+	bool waits_for_us = q->vm->cfg.n_fs + q->vm->cfg.n_disks > 0;
+	int rc = 0;
+
+	if (!waits_for_us)
+		rc = qemu_ram_load(&q->ram, q->kernel, err);
+	if (rc == 0)
+		rc = start_qemu(q, err);
+	if (rc == 0 && waits_for_us)
+		rc = qemu_ram_load(&q->ram, q->kernel, err);
+	return rc;
+}
+
+static int qemu_prepare(struct vm *vm, struct err *err)
+{
+	struct qemu *q = calloc(1, sizeof(*q));
+	struct tsc_span span;
+	int rc;
+
+	if (!q)
+		return err_set(err, ENOMEM, "create qemu engine");
+	vm->priv = q;
+	q->vm = vm;
+	q->program_fd = -1;
+	q->ram = QEMU_RAM_INIT;
+	for (unsigned i = 0; i < VM_MAX_CONSOLES; i++)
+		q->port_fd[i] = q->port_peer[i] = -1;
+	tsc_span_begin(&span);
+	rc = qemu_find(q->program, &q->program_fd, err);
+	if (rc == 0)
+		rc = kernel_open(&vm->cfg.kernel, &q->kernel, err);
+	if (rc == 0)
+		rc = qemu_ram_init(&q->ram, vm->cfg.ram_mib, q->kernel, err);
+	if (rc == 0)
+		rc = prepare_devices(q, err);
+	if (rc == 0)
+		rc = prepare_ports(q, err);
+	if (rc == 0) {
+		fill_spec(q, tsc_span_khz(&span));
+		rc = boot(q, err);
+	}
+	if (rc == 0)
+		close_inherited(q);
+	kernel_free(take_ptr(&q->kernel));
+	return rc;
+}
+
+/* ---- running ---- */
+
+static void read_output(struct qemu *q)
+{
+	char text[2048];
+	ssize_t n;
+
+	while ((n = read(q->child.output_fd, text, sizeof(text))) > 0)
+		tail_add(&q->last_words, text, n);
+}
+
+static void on_output(void *ctx, int fd, uint32_t events)
+{
+	struct qemu *q = ctx;
+
+	read_output(q);
+	if (events & EPOLLHUP)
+		loop_remove(&q->output_watch);
+}
+
+static void describe_crash(struct qemu *q, int status)
+{
+	char words[ERR_MSG_MAX / 2];
+	size_t n = tail_lines(&q->last_words, 4, "; ", words, sizeof(words));
+	const char *sep = n ? ": " : "";
+
+	if (WIFSIGNALED(status))
+		(void)snprintf(q->exit.detail, sizeof(q->exit.detail),
+			"QEMU was killed by signal %d (%s)%s%s", WTERMSIG(status),
+			strsignal(WTERMSIG(status)), sep, words);
+	else
+		(void)snprintf(q->exit.detail, sizeof(q->exit.detail),
+			"QEMU failed with status %d%s%s", WEXITSTATUS(status), sep, words);
+}
+
+static void on_exit_of_qemu(void *ctx, int fd, uint32_t events)
+{
+	struct qemu *q = ctx;
+	int status;
+
+	loop_remove(&q->exit_watch);
+	status = qemu_child_reap(&q->child);
+	read_output(q);
+	if (atomic_load(&q->stopped)) {
+		q->exit.end = VM_END_STOPPED;
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		q->exit.end = VM_END_GUEST;
+	} else {
+		q->exit.end = VM_END_CRASH;
+		describe_crash(q, status);
+	}
+	loop_stop(q->vm->loop, 0);
+}
+
+static int qemu_run(struct vm *vm, struct vm_exit *exit, struct err *err)
+{
+	struct qemu *q = vm->priv;
+	int rc;
+
+	rc = loop_add(vm->loop, q->child.pidfd, EPOLLIN, on_exit_of_qemu, q, &q->exit_watch, err);
+	if (rc == 0)
+		rc = loop_add(
+			vm->loop, q->child.output_fd, EPOLLIN, on_output, q, &q->output_watch, err);
+	if (rc == 0)
+		rc = loop_run(vm->loop, err);
+	if (rc < 0)
+		return rc;
+	*exit = q->exit;
+	return 0;
+}
+
+static void qemu_stop(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+
+	atomic_store(&q->stopped, true);
+	/* By pidfd: after the reaping, the number may be somebody else's. */
+	(void)syscall(SYS_pidfd_send_signal, q->child.pidfd, SIGKILL, NULL, 0);
+}
+
+static void qemu_release(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+
+	if (!q)
+		return;
+	loop_remove(&q->exit_watch);
+	loop_remove(&q->output_watch);
+	qemu_child_end(&q->child);
+	qemu_devices_release(&q->devices);
+	free_ports(q);
+	qemu_ram_release(&q->ram);
+	kernel_free(q->kernel);
+	close_fd(&q->program_fd);
+	free(q);
+	vm->priv = NULL;
+}
+
+const struct vm_engine_ops vm_qemu_ops = {
+	.name = "qemu",
+	.prepare = qemu_prepare,
+	.run = qemu_run,
+	.stop = qemu_stop,
+	.release = qemu_release,
+};
