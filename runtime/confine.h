@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a worker gives up. Before preparing: the launcher's descriptors, terminal and signals.
+ * Before the first guest instruction: new privileges, other programs, new sockets, and every path
+ * outside the shared directories.
+ */
+#ifndef RUNTIME_CONFINE_H
+#define RUNTIME_CONFINE_H
+
+#include <stdbool.h>
+
+#include "lib/err.h"
+#include "vmm/vmm.h"
+
+#define CONFINE_MAX_KEEP 64
+
+/*
+ * confine_detach() - leave the launcher's world: own session, default signals, /dev/null as 0, 1
+ * and 2, and of the other descriptors only @keep (negative entries are skipped; at most
+ * CONFINE_MAX_KEEP); no core dumps; as many descriptors as the hard limit allows
+ */
+int confine_detach(const int *keep, unsigned n_keep, struct err *err);
+
+/*
+ * confine_seal() - no way back: no_new_privs, Landlock (where the kernel has it) and seccomp
+ * @root_fd, @read_only: the directories that stay reachable by path, @n of them
+ * Return: 0; -errno if a kernel that has the mechanism refuses it
+ */
+int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct err *err);
+
+#endif
