@@ -163,8 +163,7 @@ static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n,
 	cleanup_fd int ruleset = -1;
 	long version;
 
-	version = syscall(
-		SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (version < 2) {
 		log_debug("no Landlock on this kernel (version %ld)", version);
 		return 0;
@@ -187,21 +186,67 @@ static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n,
 
 static const int denied[] = {
 	/* other programs and processes */
-	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev,
-	SYS_process_madvise, SYS_kcmp, SYS_pidfd_getfd,
+	SYS_execve,
+	SYS_execveat,
+	SYS_ptrace,
+	SYS_process_vm_readv,
+	SYS_process_vm_writev,
+	SYS_process_madvise,
+	SYS_kcmp,
+	SYS_pidfd_getfd,
 	/* new connections; sockets that exist were opened while preparing */
-	SYS_socket, SYS_connect, SYS_bind, SYS_listen,
+	SYS_socket,
+	SYS_connect,
+	SYS_bind,
+	SYS_listen,
 	/* the shape of the system */
-	SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_unshare, SYS_setns, SYS_open_tree,
-	SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_mount_setattr,
-	SYS_swapon, SYS_swapoff, SYS_reboot, SYS_sethostname, SYS_setdomainname, SYS_quotactl,
-	SYS_acct, SYS_syslog, SYS_settimeofday, SYS_clock_settime, SYS_adjtimex, SYS_clock_adjtime,
-	SYS_iopl, SYS_ioperm, SYS_personality,
+	SYS_mount,
+	SYS_umount2,
+	SYS_pivot_root,
+	SYS_chroot,
+	SYS_unshare,
+	SYS_setns,
+	SYS_open_tree,
+	SYS_move_mount,
+	SYS_fsopen,
+	SYS_fsconfig,
+	SYS_fsmount,
+	SYS_fspick,
+	SYS_mount_setattr,
+	SYS_swapon,
+	SYS_swapoff,
+	SYS_reboot,
+	SYS_sethostname,
+	SYS_setdomainname,
+	SYS_quotactl,
+	SYS_acct,
+	SYS_syslog,
+	SYS_settimeofday,
+	SYS_clock_settime,
+	SYS_adjtimex,
+	SYS_clock_adjtime,
+	SYS_iopl,
+	SYS_ioperm,
+	SYS_personality,
 	/* kernel code and the parts of the kernel that are attacked most */
-	SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load,
-	SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_io_uring_setup, SYS_io_uring_enter,
-	SYS_io_uring_register, SYS_add_key, SYS_request_key, SYS_keyctl, SYS_modify_ldt,
-	SYS_lookup_dcookie, SYS_vhangup, SYS_nfsservctl,
+	SYS_init_module,
+	SYS_finit_module,
+	SYS_delete_module,
+	SYS_kexec_load,
+	SYS_kexec_file_load,
+	SYS_bpf,
+	SYS_perf_event_open,
+	SYS_userfaultfd,
+	SYS_io_uring_setup,
+	SYS_io_uring_enter,
+	SYS_io_uring_register,
+	SYS_add_key,
+	SYS_request_key,
+	SYS_keyctl,
+	SYS_modify_ldt,
+	SYS_lookup_dcookie,
+	SYS_vhangup,
+	SYS_nfsservctl,
 };
 
 #define X32_BIT 0x40000000u

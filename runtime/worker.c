@@ -223,8 +223,9 @@ static void describe_death(struct worker *w, int status)
 {
 	w->end.cause = WORKER_DIED;
 	if (WIFSIGNALED(status))
-		(void)err_msg(&w->end.err, ECHILD, "the worker process was killed by signal %d (%s)",
-			WTERMSIG(status), strsignal(WTERMSIG(status)));
+		(void)err_msg(&w->end.err, ECHILD,
+			"the worker process was killed by signal %d (%s)", WTERMSIG(status),
+			strsignal(WTERMSIG(status)));
 	else
 		(void)err_msg(&w->end.err, ECHILD,
 			"the worker process ended with status %d without a word",

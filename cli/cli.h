@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands of msb share. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdint.h>
+
+#include "lib/err.h"
+
+/* Exit codes (docs/cli.md); a command in the guest has its own. */
+#define EXIT_OK	      0
+#define EXIT_FAILED   1 /* msb could not do it */
+#define EXIT_USAGE    2 /* msb did not understand */
+#define EXIT_SIGNALED 128
+
+/* struct command - one row of the table in main.c */
+struct command {
+	const char *name;
+	const char *usage;		   /* what follows the name on the usage line */
+	const char *help;		   /* one line */
+	int (*run)(int argc, char **argv); /* argv[0] is the name; returns the exit code */
+	void (*describe)(void);		   /* the options and what else --help says */
+};
+
+extern const struct command command_run;
+
+/* cli_start_ns() - when main() began, on the clock of lib/clock.h. */
+uint64_t cli_start_ns(void);
+
+/* cli_error() - "error: MESSAGE" on stderr; returns EXIT_FAILED, for `return cli_error(...)`. */
+int cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* cli_usage_error() - the same, and where help is; returns EXIT_USAGE. */
+int cli_usage_error(const char *command, const struct err *err);
+
+/*
+ * cli_suggest() - the name most like @word, for "did you mean"
+ * @names: NULL-terminated
+ * Return: one of @names, or NULL if none is close
+ */
+const char *cli_suggest(const char *word, const char *const *names);
+
+#endif

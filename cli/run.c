@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * msb run: one command in one machine. This process forks the worker that holds the machine, and
+ * speaks to the agent in the guest over a socket that reaches it through the machine's console
+ * device. It ends when both have ended: the session says what became of the command, the worker
+ * what became of the machine; neither is waited for without limit once the other is gone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/phases.h"
+#include "cli/run_args.h"
+#include "cli/terminal.h"
+#include "guest/agentd_blob.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/num.h"
+#include "lib/tail.h"
+#include "runtime/session.h"
+#include "runtime/worker.h"
+
+/* After the command ended, the guest has this long to write its caches back and power off. */
+#define POWER_OFF_NS (5 * NS_PER_S)
+
+/* After the machine ended, the session has this long to forward what was said before. */
+#define DRAIN_NS NS_PER_S
+
+/* How often the terminal is looked after while the guest boots: raw when the command may read. */
+#define BOOT_TICK_NS (50 * NS_PER_MS)
+
+#define ROOT_TAG "/dev/root"
+#define TAG_SIZE 8
+
+enum { CONSOLE_PORT, AGENT_PORT, N_PORTS };
+
+/* struct run - of one "msb run" */
+struct run {
+	struct run_args args;
+	struct phases phases;
+	bool tty;
+	int root_fd[VM_MAX_FS]; /* the root, then the volumes */
+	char tag[RUN_MAX_VOLUMES][TAG_SIZE];
+	int port[N_PORTS], worker_port[N_PORTS]; /* our and the worker's ends */
+	struct fs_extra init;
+
+	struct loop *loop;
+	struct worker *worker;
+	struct session *session;
+	int signal_fd;
+	struct loop_watch *signal_watch, *console_watch;
+	struct loop_timer *deadline, *boot_tick;
+	struct tail console;
+
+	int signal;   /* received, 0: none */
+	bool aborted; /* by a signal, at once: exit_code is set */
+	bool session_done, worker_ended;
+	int exit_code;
+	struct err session_err;
+	struct worker_end end;
+};
+
+/* ---- the end ---- */
+
+static void maybe_stop(struct run *r)
+{
+	if (r->session_done && r->worker_ended) {
+		loop_stop(r->loop, 0);
+		return;
+	}
+	if (r->session_done)
+		loop_timer_arm(r->deadline, clock_mono_ns() + POWER_OFF_NS);
+	else if (r->worker_ended)
+		loop_timer_arm(r->deadline, clock_mono_ns() + DRAIN_NS);
+}
+
+static void on_deadline(void *ctx)
+{
+	struct run *r = ctx;
+
+	if (!r->worker_ended)
+		log_warn("the guest did not power off in time; it was killed");
+	loop_stop(r->loop, 0);
+}
+
+static void on_session_done(void *ctx, int exit_code, const struct err *err)
+{
+	struct run *r = ctx;
+
+	log_phase("command-ended");
+	r->session_done = true;
+	r->exit_code = exit_code;
+	if (err)
+		r->session_err = *err;
+	maybe_stop(r);
+}
+
+static void on_worker_ended(void *ctx, const struct worker_end *end)
+{
+	struct run *r = ctx;
+
+	log_phase("machine-ended");
+	r->worker_ended = true;
+	r->end = *end;
+	maybe_stop(r);
+}
+
+static void on_prepared(void *ctx, const char *engine, const char *reason)
+{
+	log_info("engine %s (%s)", engine, reason);
+}
+
+/* ---- signals, terminal, console ---- */
+
+/* The command gets the first one; whoever cannot wait for it to react sends a second. */
+static void end_by_signal(struct run *r, int sig)
+{
+	if (r->signal || !session_ready(r->session)) {
+		r->exit_code = EXIT_SIGNALED + sig;
+		r->aborted = true;
+		loop_stop(r->loop, 0);
+		return;
+	}
+	r->signal = sig;
+	session_signal(r->session, sig);
+}
+
+static void on_signal(void *ctx, int fd, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	struct run *r = ctx;
+	uint16_t rows, cols;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH) {
+		terminal_size(STDIN_FILENO, &rows, &cols);
+		session_resize(r->session, rows, cols);
+	} else if (!r->session_done) {
+		end_by_signal(r, (int)info.ssi_signo);
+	}
+}
+
+/*
+ * Until the agent is there, Ctrl-C must still end msb, so the terminal is made raw only then. The
+ * session has no event for it that would be worth its own callback.
+ */
+static void on_boot_tick(void *ctx)
+{
+	struct run *r = ctx;
+	struct err err = ERR_INIT;
+
+	if (!session_ready(r->session)) {
+		loop_timer_arm(r->boot_tick, clock_mono_ns() + BOOT_TICK_NS);
+		return;
+	}
+	if (terminal_raw(STDIN_FILENO, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
+static void log_console(const char *text, size_t len)
+{
+	while (len > 0 && log_enabled(LOG_DEBUG)) {
+		const char *end = memchr(text, '\n', len);
+		size_t line = end ? (size_t)(end - text) : len;
+
+		log_debug("console: %.*s", (int)line, text);
+		text += line + (end != NULL);
+		len -= line + (end != NULL);
+	}
+}
+
+static void on_console(void *ctx, int fd, uint32_t events)
+{
+	struct run *r = ctx;
+	char text[4096];
+	ssize_t n = recv(fd, text, sizeof(text), MSG_DONTWAIT);
+
+	if (n > 0) {
+		tail_add(&r->console, text, (size_t)n);
+		log_console(text, (size_t)n);
+	} else if (n == 0 || errno != EAGAIN) {
+		loop_remove(&r->console_watch);
+	}
+}
+
+/* ---- setting up ---- */
+
+static int open_folder(const char *path, const char *what, int *ret_fd, struct err *err)
+{
+	struct stat st;
+
+	*ret_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*ret_fd >= 0)
+		return 0;
+	if (errno == ENOTDIR && stat(path, &st) == 0)
+		return err_msg(err, ENOTDIR, "%s '%s' is not a folder", what, path);
+	return err_set(err, errno, "%s '%s'", what, path);
+}
+
+static int open_folders(struct run *r, struct err *err)
+{
+	int rc = open_folder(r->args.rootfs, "root file system", &r->root_fd[0], err);
+
+	for (unsigned i = 0; rc == 0 && i < r->args.n_volumes; i++) {
+		(void)snprintf(r->tag[i], TAG_SIZE, "v%u", i);
+		rc = open_folder(r->args.volume[i].host, "volume", &r->root_fd[i + 1], err);
+	}
+	return rc;
+}
+
+static int open_ports(struct run *r, struct err *err)
+{
+	for (unsigned i = 0; i < N_PORTS; i++) {
+		int pair[2];
+
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			return err_set(err, errno, "create console socket");
+		r->port[i] = pair[0];
+		r->worker_port[i] = pair[1];
+	}
+	return 0;
+}
+
+/* From here on these signals are read from a descriptor. SIGPIPE would end us in mid-write. */
+static int catch_signals(struct run *r, struct err *err)
+{
+	static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
+	sigset_t set;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_LEN(caught); i++)
+		(void)sigaddset(&set, caught[i]);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return r->signal_fd < 0 ? err_set(err, errno, "catch signals") : 0;
+}
+
+static struct vm_fs share(const struct run *r, unsigned i)
+{
+	return (struct vm_fs){
+		.tag = i == 0 ? ROOT_TAG : r->tag[i - 1],
+		.cfg = {
+			.root_fd = r->root_fd[i],
+			.read_only = i > 0 && r->args.volume[i - 1].read_only,
+			/* Only root can give files away; others keep the guest's idea of owners in an xattr. */
+			.owner = geteuid() == 0 ? FS_OWNER_HOST : FS_OWNER_XATTR,
+			.extra = i == 0 ? &r->init : NULL,
+			.n_extra = i == 0,
+		},
+	};
+}
+
+static void describe_machine(struct run *r, struct vm_config *cfg)
+{
+	*cfg = (struct vm_config){
+		.engine = r->args.engine,
+		.vcpus = r->args.vcpus,
+		.ram_mib = r->args.ram_mib,
+		.kernel = { .path = r->args.kernel },
+		.cmdline =
+			log_enabled(LOG_DEBUG) ? "init=/init.krun loglevel=7" : "init=/init.krun",
+		.n_consoles = N_PORTS,
+		.n_fs = 1 + r->args.n_volumes,
+	};
+	cfg->console[CONSOLE_PORT] =
+		(struct vm_console){ NULL, r->worker_port[0], r->worker_port[0], true };
+	cfg->console[AGENT_PORT] =
+		(struct vm_console){ "agent", r->worker_port[1], r->worker_port[1], false };
+	r->init = (struct fs_extra){ "init.krun", agentd_blob, agentd_blob_len, 0755 };
+	for (unsigned i = 0; i < cfg->n_fs; i++)
+		cfg->fs[i] = share(r, i);
+}
+
+static int start_worker(struct run *r, struct err *err)
+{
+	static const struct worker_ops ops = { on_prepared, on_worker_ended };
+	struct vm_config cfg;
+	int rc;
+
+	describe_machine(r, &cfg);
+	rc = worker_start(r->loop, &cfg, r->phases.fd, &ops, r, &r->worker, err);
+	/* Ours would keep the sockets open when the worker is gone. */
+	for (unsigned i = 0; i < N_PORTS; i++)
+		close_fd(&r->worker_port[i]);
+	for (unsigned i = 0; i < VM_MAX_FS; i++)
+		close_fd(&r->root_fd[i]);
+	return rc;
+}
+
+/* The caller's kind of terminal, unless that is none or the user said otherwise. */
+static void add_term(struct run *r, struct text *env, size_t *n, char *buf, size_t size)
+{
+	const char *term = getenv("TERM");
+
+	for (size_t i = 0; i < r->args.n_env; i++) {
+		if (strncmp(r->args.env[i].s, "TERM=", 5) == 0)
+			return;
+	}
+	if (!term || !*term || strcmp(term, "dumb") == 0)
+		term = "xterm";
+	(void)snprintf(buf, size, "TERM=%s", term);
+	env[(*n)++] = text_of(buf);
+}
+
+static int start_session(struct run *r, struct err *err)
+{
+	struct run_args *a = &r->args;
+	cleanup_free struct text *env = calloc(a->n_env + 1, sizeof(*env));
+	cleanup_free struct text *argv = NULL;
+	struct dir_mount mounts[RUN_MAX_VOLUMES] = { 0 };
+	size_t n_env = a->n_env, n_args = 0;
+	char term[128];
+
+	while (a->command[1 + n_args])
+		n_args++;
+	argv = calloc(n_args + 1, sizeof(*argv));
+	if (!env || !argv)
+		return err_set(err, ENOMEM, "prepare command");
+	if (n_env)
+		memcpy(env, a->env, n_env * sizeof(*env));
+	if (r->tty)
+		add_term(r, env, &n_env, term, sizeof(term));
+	for (size_t i = 0; i < n_args; i++)
+		argv[i] = text_of(a->command[1 + i]);
+	for (unsigned i = 0; i < a->n_volumes; i++)
+		mounts[i] = (struct dir_mount){
+			.tag = text_of(r->tag[i]),
+			.guest_path = text_of(a->volume[i].guest),
+			.flags.readonly = a->volume[i].read_only,
+		};
+	struct session_cfg cfg = {
+		.agent_fd = r->port[AGENT_PORT],
+		.stdin_fd = STDIN_FILENO,
+		.stdout_fd = STDOUT_FILENO,
+		.stderr_fd = STDERR_FILENO,
+		.boot = { .dir_mounts = { mounts, a->n_volumes }, .hostname = text_of("msb") },
+		.exec = {
+			.cmd = text_of(a->command[0]),
+			.args = { argv, n_args },
+			.env = { env, n_env },
+			.cwd = text_of(a->workdir),
+			.tty = r->tty,
+		},
+	};
+	terminal_size(STDIN_FILENO, &cfg.exec.rows, &cfg.exec.cols);
+	return session_new(r->loop, &cfg, on_session_done, r, &r->session, err);
+}
+
+static int start_watching(struct run *r, struct err *err)
+{
+	int rc;
+
+	rc = loop_add(r->loop, r->signal_fd, EPOLLIN, on_signal, r, &r->signal_watch, err);
+	if (rc == 0)
+		rc = loop_add(r->loop, r->port[CONSOLE_PORT], EPOLLIN, on_console, r,
+			&r->console_watch, err);
+	if (rc == 0)
+		rc = loop_timer_new(r->loop, on_deadline, r, &r->deadline, err);
+	if (rc == 0 && r->tty && isatty(STDIN_FILENO)) {
+		rc = loop_timer_new(r->loop, on_boot_tick, r, &r->boot_tick, err);
+		if (rc == 0)
+			loop_timer_arm(r->boot_tick, clock_mono_ns() + BOOT_TICK_NS);
+	}
+	return rc;
+}
+
+static int start(struct run *r, struct err *err)
+{
+	int rc;
+
+	rc = phases_start(&r->phases, r->args.timings, r->args.phases, err);
+	if (rc == 0)
+		rc = open_folders(r, err);
+	if (rc == 0)
+		rc = open_ports(r, err);
+	if (rc == 0)
+		rc = catch_signals(r, err);
+	if (rc == 0)
+		rc = loop_new(&r->loop, err);
+	if (rc == 0)
+		rc = start_worker(r, err);
+	if (rc == 0)
+		rc = start_session(r, err);
+	if (rc == 0)
+		rc = start_watching(r, err);
+	return rc;
+}
+
+/* ---- what to say, and the exit code ---- */
+
+static int guest_ended(struct run *r)
+{
+	char words[ERR_MSG_MAX];
+	size_t n;
+
+	while (r->console_watch)
+		on_console(r, r->port[CONSOLE_PORT], 0);
+	n = tail_lines(&r->console, 3, "; ", words, sizeof(words));
+	return cli_error("the guest ended before its command did%s%s",
+		n ? "; its console's last words: " : "", words);
+}
+
+/* The machine's misfortune explains the session's, so it is what is told. */
+static int conclude(struct run *r)
+{
+	if (r->aborted)
+		return r->exit_code;
+	if (r->worker_ended && r->end.cause != WORKER_VM_ENDED)
+		return r->session_done && !r->session_err.code ? r->exit_code
+							       : cli_error("%s", r->end.err.msg);
+	if (r->session_done && !r->session_err.code)
+		return r->exit_code;
+	if (r->worker_ended && r->end.exit.end == VM_END_CRASH)
+		return cli_error("%s", r->end.exit.detail);
+	if (r->worker_ended && !r->session_done)
+		return guest_ended(r);
+	(void)cli_error("%s", r->session_err.msg);
+	return r->exit_code;
+}
+
+static void release(struct run *r)
+{
+	session_free(r->session);
+	worker_free(r->worker);
+	loop_free(r->loop);
+	for (unsigned i = 0; i < N_PORTS; i++) {
+		close_fd(&r->port[i]);
+		close_fd(&r->worker_port[i]);
+	}
+	for (unsigned i = 0; i < VM_MAX_FS; i++)
+		close_fd(&r->root_fd[i]);
+	close_fd(&r->signal_fd);
+	run_args_release(&r->args);
+}
+
+static int run_machine(struct run *r)
+{
+	struct err err = ERR_INIT;
+	int code;
+
+	log_set_sink(NULL, NULL, r->args.log_level);
+	if (start(r, &err) < 0 || loop_run(r->loop, &err) < 0)
+		code = cli_error("%s", err.msg);
+	else
+		code = -1;
+	terminal_restore(); /* messages are not for a raw terminal */
+	if (code < 0)
+		code = conclude(r);
+	phases_finish(&r->phases);
+	return code;
+}
+
+static bool wants_tty(const struct run_args *args)
+{
+	if (args->tty != RUN_TTY_AUTO)
+		return args->tty == RUN_TTY_YES;
+	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+static int run(int argc, char **argv)
+{
+	struct run r = { .signal_fd = -1, .phases = { .fd = -1, .out_fd = -1 } };
+	struct err err = ERR_INIT;
+	int rc, code;
+
+	rc = run_args_parse(argc, argv, &r.args, &err);
+	if (rc == -EINVAL)
+		return cli_usage_error("run", &err);
+	if (rc < 0)
+		return cli_error("%s", err.msg);
+	for (unsigned i = 0; i < VM_MAX_FS; i++)
+		r.root_fd[i] = -1;
+	for (unsigned i = 0; i < N_PORTS; i++)
+		r.port[i] = r.worker_port[i] = -1;
+	r.tty = wants_tty(&r.args);
+	code = run_machine(&r);
+	release(&r);
+	return code;
+}
+
+static void describe(void)
+{
+	printf("\nROOTFS is a folder with a Linux root file system; the guest reads and writes it "
+	       "in"
+	       " place.\nWithout a command, the guest runs /bin/sh.\n\nOptions:\n");
+	options_help(run_options, stdout);
+	printf("\nExit code: that of the command; 128+N if signal N ended it; 127 command not "
+	       "found,"
+	       " 126 not\nexecutable; 1 msb or the machine failed; 2 wrong usage.\n");
+}
+
+const struct command command_run = {
+	.name = "run",
+	.usage = "[OPTIONS] ROOTFS [-- COMMAND [ARGUMENT...]]",
+	.help = "run a command in a new virtual machine",
+	.run = run,
+	.describe = describe,
+};
