@@ -201,8 +201,10 @@ class Msb:
 
 
 def one_line_error(result):
-    """The message of a failed command, after checking that it is one line."""
+    """The message of a command that failed, after checking that it is one line (two if it points to the help)."""
     lines = result.err.strip().splitlines()
-    assert len(lines) == 1, f"expected one line on stderr, got: {result.err!r}"
+    if result.code == 2 and "--help" in lines[-1]:
+        lines.pop()
+    assert len(lines) == 1 and lines[0].startswith("error: "), f"expected one line on stderr, got: {result.err!r}"
     assert result.out == b"", result.out
     return lines[0]
