@@ -134,7 +134,7 @@ static bool listing_add(struct fs_req *r, struct listing *l, const struct raw_di
 /* With the handle locked. Return: 0; -errno if not even one entry could be listed */
 static int listing_fill(struct fs_req *r, struct listing *l)
 {
-	const struct raw_dirent *d;
+	const struct raw_dirent *d = NULL;
 	int rc = dir_seek(r->h, r->arg.read.offset);
 
 	while (rc == 0 && (rc = dir_peek(r->h, &d)) > 0) {
