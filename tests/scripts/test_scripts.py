@@ -144,3 +144,12 @@ def test_program_that_crashed_is_a_failure(tmp_path):
     junit = '<testsuites><testsuite name="x.unit.t"><testcase classname="t" name="c"/></testsuite></testsuites>'
     code, lines = summed(tmp_path, a_xml=junit, a_meson_json='{"name": "x:unit / t", "result": "ERROR"}\n')
     assert code == 1 and lines[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+def test_reasons_of_skips_in_tap(tmp_path):
+    junit = """<testsuites><testsuite name="x"><testcase classname="x" name="p"><skipped/><system-out>1..0 # SKIP no p
+</system-out></testcase></testsuite><testsuite name="x.q"><testcase classname="x.q" name="1 - one"/>
+<testcase classname="x.q" name="2 - two"><skipped/></testcase><testcase classname="x.q" name="3 - three"><skipped/></testcase>
+<system-out>1..3\nok 1 - one\n# no two\nok 2 - two # SKIP\nok 3 - three # SKIP no three\n</system-out></testsuite></testsuites>"""
+    lines = summed(tmp_path, a_xml=junit)[1]
+    assert [line.rpartition(": ")[2] for line in lines[:-1]] == ["no p", "no two", "no three"]
