@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/num.h"
+
+int net_config_init(struct net_config *c, struct err *err)
+{
+	*c = (struct net_config){ .enabled = true,
+		.mtu = NET_MTU_DEFAULT,
+		.rebind_protection = true,
+		.dns_timeout_ms = NET_DNS_TIMEOUT_MS,
+		.max_tcp = NET_UNSET,
+		.max_udp = NET_UNSET,
+		.pool4 = { IP_V4(172, 16, 0, 0), 12 },
+		.pool6 = { { { 0xfd, 0x42, 0x6d, 0x73, 0x00, 0x62 } }, 48 } };
+	return policy_set_public(&c->policy, err);
+}
+
+void net_config_release(struct net_config *c)
+{
+	policy_release(&c->policy);
+	free(c->ports);
+	for (size_t i = 0; i < c->n_nameservers; i++)
+		free(c->nameservers[i]);
+	free(c->nameservers);
+	free(c->proxy.user);
+	if (c->proxy.password)
+		explicit_bzero(c->proxy.password, strlen(c->proxy.password));
+	free(c->proxy.password);
+	memset(c, 0, sizeof(*c));
+}
+
+int net_config_add_publish(struct net_config *c, const struct net_publish *p, struct err *err)
+{
+	struct net_publish *ports;
+
+	if (c->n_ports >= UINT16_MAX)
+		return err_msg(err, E2BIG, "too many published ports");
+	ports = reallocarray(c->ports, c->n_ports + 1, sizeof(*ports));
+	if (!ports)
+		return err_set(err, ENOMEM, "publish a port");
+	c->ports = ports;
+	ports[c->n_ports++] = *p;
+	return 0;
+}
+
+int net_config_add_nameserver(struct net_config *c, const char *text, struct err *err)
+{
+	struct ip_port p = { .port = 53 };
+	char norm[IP_STRLEN];
+	char **list, *copy;
+
+	if (ip_port_parse(text, &p) < 0 && ip_parse(text, &p.addr) < 0)
+		return err_msg(err, EINVAL, "nameserver '%s' is no IP or IP:PORT", text);
+	if (!p.port)
+		return err_msg(err, EINVAL, "nameserver '%s': port 0", text);
+	list = reallocarray(c->nameservers, c->n_nameservers + 1, sizeof(*list));
+	if (list)
+		c->nameservers = list;
+	copy = strdup(ip_port_format(&p.addr, p.port, norm));
+	if (!list || !copy) {
+		free(copy);
+		return err_set(err, ENOMEM, "add nameserver");
+	}
+	list[c->n_nameservers++] = copy;
+	return 0;
+}
+
+/* --- -p --- */
+
+static int publish_port(const char *text, const char *which, uint16_t *ret, struct err *err)
+{
+	uint64_t v;
+
+	text += strspn(text, " ");
+	if (num_parse_u64(text, "port", 0, UINT16_MAX, &v, NULL) < 0)
+		return err_msg(err, EINVAL, "invalid %s port: %s", which, text);
+	*ret = (uint16_t)v;
+	return 0;
+}
+
+/* Cuts "/tcp" or "/udp" off. */
+static int publish_proto(char *text, bool *udp, struct err *err)
+{
+	char *slash = strrchr(text, '/');
+
+	*udp = false;
+	if (!slash)
+		return 0;
+	if (strcmp(slash, "/udp") != 0 && strcmp(slash, "/tcp") != 0)
+		return err_msg(err, EINVAL, "invalid protocol '%s': tcp or udp", slash + 1);
+	*udp = slash[1] == 'u';
+	*slash = 0;
+	return 0;
+}
+
+/* Cuts "BIND:" or "[BIND]:" off the front of what lies before the host port. */
+static int publish_bind(char *text, struct ip_addr *ret, struct err *err)
+{
+	size_t n = strlen(text);
+	char *ip = text;
+
+	if (*text == '[') {
+		if (text[n - 1] != ']')
+			return err_msg(err, EINVAL, "invalid bind address '%s'", text);
+		text[n - 1] = 0;
+		ip = text + 1;
+	}
+	if (ip_parse(ip, ret) < 0 || (ip != text) != !ip_is_v4(ret))
+		return err_msg(err, EINVAL, "invalid bind address '%s'", ip);
+	return 0;
+}
+
+int net_publish_parse(const char *text, struct net_publish *ret, struct err *err)
+{
+	struct net_publish p = { .bind = IP_V4(127, 0, 0, 1) };
+	char copy[128];
+	char *guest, *host;
+	int rc;
+
+	if (strlen(text) >= sizeof(copy))
+		return err_msg(err, EINVAL, "published port is too long");
+	memcpy(copy, text, strlen(text) + 1);
+	rc = publish_proto(copy, &p.udp, err);
+	if (rc < 0)
+		return rc;
+	guest = strrchr(copy, ':');
+	if (!guest)
+		return err_msg(err, EINVAL, "published port '%s' is not [BIND:]HOST:GUEST", text);
+	*guest++ = 0;
+	host = strrchr(copy, ':');
+	if (host) {
+		*host++ = 0;
+		rc = publish_bind(copy, &p.bind, err);
+	}
+	if (rc == 0)
+		rc = publish_port(host ? host : copy, "host", &p.host_port, err);
+	if (rc == 0)
+		rc = publish_port(guest, "guest", &p.guest_port, err);
+	if (rc == 0 && !p.guest_port)
+		rc = err_msg(err, EINVAL, "invalid guest port: 0");
+	if (rc == 0)
+		*ret = p;
+	return rc < 0 ? err_wrap(err, "-p '%s'", text) : 0;
+}
+
+/* --- rates --- */
+
+static int parse_interval_ms(const char *text, uint64_t *ret)
+{
+	char num[24];
+	size_t n = strspn(text, "0123456789");
+	uint64_t v;
+
+	if (!n || n >= sizeof(num))
+		return -EINVAL;
+	memcpy(num, text, n);
+	num[n] = 0;
+	if (num_parse_u64(num, "interval", 1, 86400000, &v, NULL) < 0)
+		return -EINVAL;
+	if (!strcmp(text + n, "s"))
+		v *= 1000;
+	else if (strcmp(text + n, "ms") != 0)
+		return -EINVAL;
+	*ret = v;
+	return 0;
+}
+
+int net_bucket_parse(const char *text, bool bytes, struct net_bucket *ret, struct err *err)
+{
+	struct net_bucket b = { .refill_ms = 1000 };
+	size_t n = strcspn(text, "/");
+	char size[32];
+	int rc;
+
+	if (!n || n >= sizeof(size))
+		return err_msg(err, EINVAL, "rate '%s' is not SIZE[/DURATION]", text);
+	memcpy(size, text, n);
+	size[n] = 0;
+	rc = bytes ? num_parse_size(size, "rate", 1, &b.size, err)
+		   : num_parse_u64(size, "rate", 1, UINT32_MAX, &b.size, err);
+	if (rc < 0)
+		return rc;
+	if (!b.size)
+		return err_msg(err, EINVAL, "rate '%s' is zero", text);
+	if (text[n] && parse_interval_ms(text + n + 1, &b.refill_ms) < 0)
+		return err_msg(
+			err, EINVAL, "rate '%s': the duration is not a number with s or ms", text);
+	*ret = b;
+	return 0;
+}
+
+static int check_bucket(const struct net_bucket *b, const char *name, struct err *err)
+{
+	if (!b->size && b->burst)
+		return err_msg(err, EINVAL, "%s: a burst needs its rate", name);
+	if (b->size && !b->refill_ms)
+		return err_msg(err, EINVAL, "%s: refill_time_ms is 0", name);
+	if (b->size > UINT64_MAX / 4000000000ULL || b->burst > UINT64_MAX / 4000000000ULL)
+		return err_msg(err, EINVAL, "%s: too large", name);
+	return 0;
+}
+
+int net_config_check(const struct net_config *c, struct err *err)
+{
+	int rc = check_bucket(&c->to_guest.bytes, "ingress bandwidth", err);
+
+	if (rc == 0)
+		rc = check_bucket(&c->to_guest.ops, "ingress ops", err);
+	if (rc == 0)
+		rc = check_bucket(&c->from_guest.bytes, "egress bandwidth", err);
+	if (rc == 0)
+		rc = check_bucket(&c->from_guest.ops, "egress ops", err);
+	if (rc < 0)
+		return rc;
+	if (c->mtu < NET_MTU_MIN || c->mtu > NET_MTU_MAX)
+		return err_msg(err, EINVAL, "mtu %u is out of range: %u to %u are allowed", c->mtu,
+			NET_MTU_MIN, NET_MTU_MAX);
+	if (c->pool4.bits > 30 || !ip_is_v4(&c->pool4.addr))
+		return err_msg(err, EINVAL, "IPv4 pool: a prefix of at most /30 is needed");
+	if (c->pool6.bits > 64 || ip_is_v4(&c->pool6.addr))
+		return err_msg(err, EINVAL, "IPv6 pool: a prefix of at most /64 is needed");
+	if (c->has_mac && (c->mac.b[0] & 1))
+		return err_msg(err, EINVAL, "the MAC address is a group address");
+	return 0;
+}
