@@ -356,3 +356,28 @@ int guest_mem_discard(const struct guest_mem *mem, uint64_t gpa, uint64_t len)
 	}
 	return ret;
 }
+
+static const struct guest_region *find_hva(const struct guest_mem *mem, uintptr_t hva, uint64_t len)
+{
+	for (unsigned i = 0; i < mem->n; i++) {
+		const struct guest_region *r = &mem->region[i];
+
+		if (hva >= (uintptr_t)r->hva && range_ok(hva - (uintptr_t)r->hva, len, r->size))
+			return r;
+	}
+	return NULL;
+}
+
+int guest_mem_discard_iov(const struct guest_mem *mem, const struct iovec *iov, unsigned n)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < n && ret == 0; i++) {
+		uintptr_t hva = (uintptr_t)iov[i].iov_base;
+		const struct guest_region *r = find_hva(mem, hva, iov[i].iov_len);
+
+		if (r)
+			ret = discard_part(r, hva - (uintptr_t)r->hva, iov[i].iov_len);
+	}
+	return ret;
+}

@@ -112,4 +112,10 @@ int guest_mem_from_user(
  */
 int guest_mem_discard(const struct guest_mem *mem, uint64_t gpa, uint64_t len);
 
+/*
+ * guest_mem_discard_iov() - the same for buffers of a chain, which are known by host address; parts
+ * that are not guest memory of @mem are left alone. Return: 0, or the first -errno of the host.
+ */
+int guest_mem_discard_iov(const struct guest_mem *mem, const struct iovec *iov, unsigned n);
+
 #endif

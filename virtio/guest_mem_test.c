@@ -175,6 +175,37 @@ static void test_discard(void **state)
 	assert_int_equal(guest_mem_discard(mem, 0, UINT64_MAX), -EFAULT);
 }
 
+static void test_discard_iov(void **state)
+{
+	cleanup_guest_mem struct guest_mem *mem = with_hole();
+	cleanup_fd int fd = memfd(0x3000);
+	static uint8_t rom[0x3000], other[0x3000];
+	uint8_t *low, *shared;
+
+	assert_int_equal(guest_mem_add_fd(mem, 0x40000, 0x3000, 0, fd, 0, NULL), 0);
+	assert_int_equal(guest_mem_add_borrowed(mem, 0x50000, rom, sizeof(rom), NULL), 0);
+	low = guest_mem_ptr(mem, 0, 0x4000);
+	shared = guest_mem_ptr(mem, 0x40000, 0x3000);
+	memset(low, 7, 0x4000);
+	memset(shared, 7, 0x3000);
+	memset(rom, 7, sizeof(rom));
+	memset(other, 7, sizeof(other));
+
+	struct iovec iov[] = {
+		{ low + 0x0800, 0x2000 },    /* one whole page, two halves */
+		{ shared + 0x1000, 0x2000 }, /* to the very end */
+		{ rom, sizeof(rom) },	     /* borrowed */
+		{ other, sizeof(other) },    /* no guest memory at all */
+		{ low, SIZE_MAX },	     /* longer than the region */
+		{ low + 0x3000, 0 },
+	};
+	assert_int_equal(guest_mem_discard_iov(mem, iov, 6), 0);
+	assert_true(low[0] == 7 && low[0xfff] == 7 && low[0x2000] == 7 && low[0x3000] == 7);
+	assert_true(low[0x1000] == 0 && low[0x1fff] == 0);
+	assert_true(shared[0xfff] == 7 && shared[0x1000] == 0 && shared[0x2fff] == 0);
+	assert_true(rom[0x1000] == 7 && other[0x1000] == 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_only_plain_files_are_mapped),
 		cmocka_unit_test(test_copies_share_mappings),
 		cmocka_unit_test(test_discard),
+		cmocka_unit_test(test_discard_iov),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
