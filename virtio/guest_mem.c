@@ -12,6 +12,8 @@
 
 #include "lib/num.h"
 
+#define HUGE_PAGE MIB(2)
+
 /*
  * struct guest_mapping - one mmap
  * @page: smallest unit the host can take back: the page size of the memory behind it
@@ -38,14 +40,14 @@ static void mapping_unref(struct guest_mapping *map)
 	free(map);
 }
 
-static int mapping_new(size_t len, uint64_t page, int flags, int fd, uint64_t offset,
+static int mapping_new(void *at, size_t len, uint64_t page, int flags, int fd, uint64_t offset,
 	struct guest_mapping **ret, struct err *err)
 {
 	cleanup_free struct guest_mapping *map = calloc(1, sizeof(*map));
 
 	if (!map)
 		return err_set(err, ENOMEM, "map guest memory");
-	map->addr = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
+	map->addr = mmap(at, len, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset);
 	if (map->addr == MAP_FAILED)
 		return err_set(err, errno, "map %zu bytes of guest memory", len);
 	/* A guest's memory is no part of our core dumps. Advice only: a failure costs nothing. */
@@ -142,6 +144,39 @@ static void insert(struct guest_mem *mem, const struct guest_region *new)
 	mem->n++;
 }
 
+/*
+ * reserve() - address space for @size bytes at the same offset from a huge page boundary as @gpa
+ * Only then can one huge page of the host back one of the guest, which saves 511 of 512 faults.
+ */
+static void *reserve(uint64_t gpa, uint64_t size)
+{
+	uint64_t room = size + HUGE_PAGE, skip;
+	uint8_t *at;
+
+	if (size < HUGE_PAGE || wraps(size, HUGE_PAGE))
+		return NULL;
+	at = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return NULL; /* it would only have been faster */
+	skip = (gpa - (uintptr_t)at) & (HUGE_PAGE - 1);
+	if (skip)
+		(void)munmap(at, skip);
+	(void)munmap(at + skip + size, HUGE_PAGE - skip);
+	return at + skip;
+}
+
+static int add_anon_mapping(
+	uint64_t gpa, uint64_t size, uint64_t page, struct guest_mapping **ret, struct err *err)
+{
+	void *at = reserve(gpa, size);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
+	int r = mapping_new(at, size, page, flags, -1, 0, ret, err);
+
+	if (r < 0 && at)
+		(void)munmap(at, size);
+	return r;
+}
+
 int guest_mem_add_anon(struct guest_mem *mem, uint64_t gpa, uint64_t size, struct err *err)
 {
 	struct guest_region r = { .gpa = gpa, .size = size };
@@ -153,8 +188,7 @@ int guest_mem_add_anon(struct guest_mem *mem, uint64_t gpa, uint64_t size, struc
 	if ((gpa | size) & (page - 1))
 		return err_msg(err, EINVAL,
 			"guest memory 0x%" PRIx64 "+0x%" PRIx64 " is not page aligned", gpa, size);
-	ret = mapping_new(
-		size, page, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &r.map, err);
+	ret = add_anon_mapping(gpa, size, page, &r.map, err);
 	if (ret < 0)
 		return ret;
 	r.hva = r.map->addr;
@@ -215,8 +249,8 @@ int guest_mem_add_fd(struct guest_mem *mem, uint64_t gpa, uint64_t size, uint64_
 			"guest memory 0x%" PRIx64 " at file offset 0x%" PRIx64
 			": different page offsets",
 			gpa, offset);
-	ret = mapping_new(ALIGN_UP(delta + size, page), page, MAP_SHARED | MAP_NORESERVE, fd, start,
-		&r.map, err);
+	ret = mapping_new(NULL, ALIGN_UP(delta + size, page), page, MAP_SHARED | MAP_NORESERVE, fd,
+		start, &r.map, err);
 	if (ret < 0)
 		return ret;
 	r.hva = (uint8_t *)r.map->addr + delta;

@@ -51,6 +51,22 @@ static void test_regions_are_checked(void **state)
 	assert_int_equal(guest_mem_add_anon(mem, 0x10000000, 0x1000, NULL), -ENOSPC);
 }
 
+/* Whatever address the host picks: huge pages fit only if both sides agree modulo their size. */
+static void test_large_regions_suit_huge_pages(void **state)
+{
+	static const uint64_t gpas[] = { 0, 0x2450000, 0x5000, 0x100000000 };
+
+	for (size_t i = 0; i < ARRAY_LEN(gpas); i++) {
+		cleanup_guest_mem struct guest_mem *mem = guest_mem_new();
+
+		assert_non_null(mem);
+		assert_int_equal(guest_mem_add_anon(mem, gpas[i], MIB(4) + 0x1000, NULL), 0);
+		assert_int_equal((mem->region[0].gpa - (uintptr_t)mem->region[0].hva) % MIB(2), 0);
+		mem->region[0].hva[0] = 1;
+		mem->region[0].hva[MIB(4) + 0xfff] = 1;
+	}
+}
+
 static void test_ptr_stays_within_one_region(void **state)
 {
 	cleanup_guest_mem struct guest_mem *mem = with_hole();
@@ -210,6 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_regions_are_checked),
+		cmocka_unit_test(test_large_regions_suit_huge_pages),
 		cmocka_unit_test(test_ptr_stays_within_one_region),
 		cmocka_unit_test(test_iov_splits_where_regions_meet),
 		cmocka_unit_test(test_file_memory),
