@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -130,6 +131,35 @@ static void expect_refusal(struct vm_config cfg, int code, const char *words)
 	rig_close(&r);
 }
 
+static void too_many_devices_are_refused(void **state)
+{
+	struct rig r = { .vm.cfg = { .vcpus = 1,
+				 .ram_mib = 64,
+				 .kernel.path = PAYLOAD_ELF,
+				 .n_fs = VM_MAX_FS,
+				 .n_disks = VM_MAX_DISKS } };
+	int root = open("/", O_PATH | O_CLOEXEC), image = memfd_create("disk", MFD_CLOEXEC);
+
+	assert_true(root >= 0 && image >= 0 && ftruncate(image, 4096) == 0);
+	for (unsigned i = 0; i < VM_MAX_FS; i++) {
+		r.vm.cfg.fs[i].tag = "share";
+		assert_int_equal(
+			fs_server_new(&(struct fs_config){ .root_fd = root }, &r.vm.fs[i], &r.err),
+			0);
+	}
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		r.vm.cfg.disk[i].fd = image;
+	assert_int_equal(loop_new(&r.vm.loop, &r.err), 0);
+	assert_int_equal(vm_kvm_ops.prepare(&r.vm, &r.err), -E2BIG);
+	if (!strstr(r.err.msg, "too many devices"))
+		fail_msg("%s", r.err.msg);
+	rig_close(&r);
+	for (unsigned i = 0; i < VM_MAX_FS; i++)
+		fs_server_free(r.vm.fs[i]);
+	(void)close(root);
+	(void)close(image);
+}
+
 static void bad_configs_are_refused(void **state)
 {
 	struct vm_config cfg = { .vcpus = 1, .ram_mib = 64, .kernel.path = PAYLOAD_ELF };
@@ -160,6 +190,7 @@ int main(void)
 		cmocka_unit_test(halt_without_interrupts_ends),
 		cmocka_unit_test(stop_ends_a_spinning_guest),
 		cmocka_unit_test(never_run_is_released),
+		cmocka_unit_test(too_many_devices_are_refused),
 		cmocka_unit_test(bad_configs_are_refused),
 	};
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);

@@ -12,7 +12,10 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "block/block.h"
+#include "virtio/block.h"
 #include "virtio/console.h"
+#include "virtio/fs.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "vmm/kvm/kvm_internal.h"
@@ -132,11 +135,56 @@ static int attach_console(struct machine *m, struct err *err)
 	return r;
 }
 
+static int attach_shares(struct machine *m, struct err *err)
+{
+	for (unsigned i = 0; i < m->vm->cfg.n_fs; i++) {
+		struct virtio_dev *dev;
+		int r = virtio_fs_new(m->vm->cfg.fs[i].tag, m->vm->fs[i], &dev, err);
+
+		if (r)
+			return err_wrap(err, "share '%s'", m->vm->cfg.fs[i].tag);
+		m->vm->fs[i] = NULL; /* the device's now */
+		r = attach(m, dev, err);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int attach_disk(struct machine *m, const struct vm_disk *disk, struct err *err)
+{
+	struct virtio_block_config cfg = { .serial = disk->id };
+	struct virtio_dev *dev;
+	int r = block_raw_open(disk->fd, disk->read_only, &cfg.image, err);
+
+	if (r)
+		return r;
+	r = virtio_block_new(&cfg, &dev, err);
+	if (r) {
+		block_free(cfg.image);
+		return r;
+	}
+	return attach(m, dev, err);
+}
+
+static int attach_disks(struct machine *m, struct err *err)
+{
+	for (unsigned i = 0; i < m->vm->cfg.n_disks; i++) {
+		int r = attach_disk(m, &m->vm->cfg.disk[i], err);
+
+		if (r)
+			return err_wrap(err, "disk %u", i);
+	}
+	return 0;
+}
+
 int devices_attach(struct machine *m, struct err *err)
 {
 	static int (*const kinds[])(struct machine *, struct err *) = {
 		attach_rng,
 		attach_console,
+		attach_shares,
+		attach_disks,
 	};
 	int r = 0;
 
