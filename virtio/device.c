@@ -69,7 +69,8 @@ int virtio_dev_pop(struct virtio_dev *dev, unsigned qi, struct virtq_chain *chai
 void virtio_dev_complete(struct virtio_dev *dev, unsigned qi, uint16_t head, uint32_t written)
 {
 	assert(qi < dev->n_queues);
-	virtqueue_push(&dev->queue[qi], head, written);
+	if (virtqueue_push(&dev->queue[qi], head, written) && dev->transport->drained)
+		dev->transport->drained(dev, qi);
 }
 
 void virtio_dev_flush(struct virtio_dev *dev, unsigned qi)

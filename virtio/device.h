@@ -78,6 +78,8 @@ struct virtio_transport_ops {
 	void (*needs_reset)(struct virtio_dev *dev);   /* DEVICE_NEEDS_RESET + config interrupt */
 	/* kick queue @qi again from the loop, in a later round */
 	void (*rekick)(struct virtio_dev *dev, unsigned qi);
+	/* a paused queue has nothing in flight any more; may be NULL */
+	void (*drained)(struct virtio_dev *dev, unsigned qi);
 };
 
 /*

@@ -13,9 +13,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/num.h"
+#include "virtio/inflight.h"
 
 #define DESC_SIZE	16
 #define AVAIL_IDX	2
@@ -25,6 +27,27 @@
 #define CHAIN_BYTES_MAX UINT32_MAX
 
 _Static_assert(sizeof(struct virtq_desc) == DESC_SIZE, "descriptor as in 2.7.5");
+
+/*
+ * Heads that an earlier process had in flight, oldest first; [0, next) have been served again.
+ * @last: the chain popped last came from here
+ */
+struct virtqueue_resubmit {
+	unsigned n, next;
+	bool last;
+	uint16_t head[VIRTQ_MAX_SIZE];
+};
+
+/*
+ * A memory table that was replaced while @n heads (those in @heads) pointed into it. Each entry
+ * holds a head that no other entry holds, so there are never more than queue size.
+ */
+struct virtqueue_retired {
+	struct virtqueue_retired *next;
+	struct guest_mem *mem;
+	unsigned n;
+	uint64_t heads[VIRTQ_MAX_SIZE / 64];
+};
 
 /* ---- access to ring words; rings are aligned, so these are single loads and stores ---- */
 
@@ -84,21 +107,70 @@ static struct virtq_desc copy_desc(const void *table, unsigned i)
 
 /* ---- heads in flight ---- */
 
-static bool head_in_flight(const struct virtqueue *q, uint16_t head)
+static bool bit_get(const uint64_t *map, uint16_t head)
 {
-	return q->heads[head / 64] & (1ULL << head % 64);
+	return map[head / 64] & (1ULL << head % 64);
+}
+
+static void bit_set(uint64_t *map, uint16_t head)
+{
+	map[head / 64] |= 1ULL << head % 64;
+}
+
+static void bit_clear(uint64_t *map, uint16_t head)
+{
+	map[head / 64] &= ~(1ULL << head % 64);
+}
+
+/* forget_retired() - @head came back: its table may go if it was the last one there. */
+static void forget_retired(struct virtqueue *q, uint16_t head)
+{
+	for (struct virtqueue_retired **at = &q->retired; *at; at = &(*at)->next) {
+		struct virtqueue_retired *r = *at;
+
+		if (!bit_get(r->heads, head))
+			continue;
+		bit_clear(r->heads, head);
+		if (--r->n > 0)
+			return;
+		*at = r->next;
+		guest_mem_unref(r->mem);
+		free(r);
+		return;
+	}
 }
 
 static void head_take(struct virtqueue *q, uint16_t head)
 {
-	q->heads[head / 64] |= 1ULL << head % 64;
+	bit_set(q->heads, head);
 	q->n_inflight++;
+	if (q->inflight)
+		inflight_log_take(q->inflight, head, q->inflight_counter++);
 }
 
 static void head_give(struct virtqueue *q, uint16_t head)
 {
-	q->heads[head / 64] &= ~(1ULL << head % 64);
+	bit_clear(q->heads, head);
 	q->n_inflight--;
+	forget_retired(q, head);
+}
+
+static bool resubmit_left(const struct virtqueue *q)
+{
+	return q->resubmit && q->resubmit->next < q->resubmit->n;
+}
+
+/* is_popped() - is @head with the device? A head that still waits to be resubmitted is not. */
+static bool is_popped(const struct virtqueue *q, uint16_t head)
+{
+	if (head >= q->size || !bit_get(q->heads, head))
+		return false;
+	for (unsigned i = q->resubmit ? q->resubmit->next : 0; q->resubmit && i < q->resubmit->n;
+		i++) {
+		if (q->resubmit->head[i] == head)
+			return false;
+	}
+	return true;
 }
 
 /* ---- life cycle ---- */
@@ -138,62 +210,123 @@ static bool disjoint(const void *a, uint64_t a_len, const void *b, uint64_t b_le
 	return x < y ? y - x >= a_len : x - y >= b_len;
 }
 
-static bool rings_disjoint(const struct virtqueue *q)
+/* struct rings - host addresses of the three parts */
+struct rings {
+	uint8_t *desc, *avail, *used;
+};
+
+static bool rings_disjoint(const struct virtqueue *q, const struct rings *r)
 {
-	return disjoint(q->desc_ring, desc_bytes(q), q->avail_ring, avail_bytes(q)) &&
-	       disjoint(q->desc_ring, desc_bytes(q), q->used_ring, used_bytes(q)) &&
-	       disjoint(q->avail_ring, avail_bytes(q), q->used_ring, used_bytes(q));
+	return disjoint(r->desc, desc_bytes(q), r->avail, avail_bytes(q)) &&
+	       disjoint(r->desc, desc_bytes(q), r->used, used_bytes(q)) &&
+	       disjoint(r->avail, avail_bytes(q), r->used, used_bytes(q));
 }
 
-/* map_rings() - gpas to pointers; the pointers are only used after all checks passed. */
-static int map_rings(struct virtqueue *q, const struct guest_mem *mem, struct err *err)
+/* find_rings() - gpas to pointers, with everything that later accesses rely on checked. */
+static int find_rings(const struct virtqueue *q, const struct guest_mem *mem,
+	const struct virtqueue_addr *addr, struct rings *r, struct err *err)
 {
 	if (!is_pow2(q->size) || q->size > q->max_size)
 		return err_msg(err, EINVAL, "queue size %u: not a power of two up to %u", q->size,
 			q->max_size);
-	if (q->addr.desc % 16 || q->addr.avail % 2 || q->addr.used % 4)
+	if (addr->desc % 16 || addr->avail % 2 || addr->used % 4)
 		return err_msg(err, EINVAL, "a ring is not aligned");
-	q->desc_ring = guest_mem_ptr(mem, q->addr.desc, desc_bytes(q));
-	q->avail_ring = guest_mem_ptr(mem, q->addr.avail, avail_bytes(q));
-	q->used_ring = guest_mem_ptr(mem, q->addr.used, used_bytes(q));
-	if (!q->desc_ring || !q->avail_ring || !q->used_ring)
+	r->desc = guest_mem_ptr(mem, addr->desc, desc_bytes(q));
+	r->avail = guest_mem_ptr(mem, addr->avail, avail_bytes(q));
+	r->used = guest_mem_ptr(mem, addr->used, used_bytes(q));
+	if (!r->desc || !r->avail || !r->used)
 		return err_msg(err, EFAULT, "a ring is outside guest memory");
 	/* A gpa's alignment says nothing about borrowed host memory. */
-	if ((uintptr_t)q->desc_ring % 16 || (uintptr_t)q->avail_ring % 2 ||
-		(uintptr_t)q->used_ring % 4)
+	if ((uintptr_t)r->desc % 16 || (uintptr_t)r->avail % 2 || (uintptr_t)r->used % 4)
 		return err_msg(err, EINVAL, "a ring lies in unaligned host memory");
-	if (!rings_disjoint(q))
+	if (!rings_disjoint(q, r))
 		return err_msg(err, EINVAL, "the rings overlap");
 	return 0;
+}
+
+static void use_rings(struct virtqueue *q, struct guest_mem *mem, const struct rings *r)
+{
+	q->mem = guest_mem_ref(mem);
+	q->desc_ring = r->desc;
+	q->avail_ring = r->avail;
+	q->used_ring = r->used;
+}
+
+static void free_retired(struct virtqueue *q)
+{
+	struct virtqueue_retired *r;
+
+	while ((r = q->retired) != NULL) {
+		q->retired = r->next;
+		guest_mem_unref(r->mem);
+		free(r);
+	}
 }
 
 static void clear(struct virtqueue *q)
 {
 	guest_mem_unref(q->mem);
 	q->mem = NULL;
+	free_retired(q);
+	free(q->resubmit);
+	q->resubmit = NULL;
 	q->desc_ring = q->avail_ring = q->used_ring = NULL;
-	q->enabled = q->event_idx = q->indirect = q->signalled_valid = false;
+	q->enabled = q->paused = q->event_idx = q->indirect = q->signalled_valid = false;
 	q->broken = NULL;
 	q->next_avail = q->next_used = q->signalled_used = q->n_inflight = 0;
 	memset(q->heads, 0, sizeof(q->heads));
 }
 
+/* recover() - take over the in-flight log; the rings are mapped, next_used is set. */
+static int recover(struct virtqueue *q, uint16_t start_avail, struct err *err)
+{
+	cleanup_free struct virtqueue_resubmit *rs = NULL;
+	bool fresh;
+	int n;
+
+	q->next_avail = start_avail;
+	if (!q->inflight)
+		return 0;
+	rs = calloc(1, sizeof(*rs));
+	if (!rs)
+		return err_set(err, ENOMEM, "enable a queue");
+	n = inflight_log_recover(
+		q->inflight, q->size, q->next_used, rs->head, &q->inflight_counter, &fresh);
+	if (n < 0)
+		return err_set(err, n, "take over the in-flight log");
+	/* Each head taken was returned or is still out: so far avail had got. */
+	if (!fresh)
+		q->next_avail = (uint16_t)(q->next_used + n);
+	if (n == 0)
+		return 0;
+	for (int i = 0; i < n; i++)
+		bit_set(q->heads, rs->head[i]);
+	rs->n = (unsigned)n;
+	q->resubmit = take_ptr(&rs);
+	return 0;
+}
+
 static int enable(struct virtqueue *q, struct guest_mem *mem, uint64_t features,
 	uint16_t start_avail, struct err *err)
 {
+	struct rings rings;
 	int ret;
 
 	if (q->enabled)
 		return err_msg(err, EINVAL, "the queue is enabled already");
-	ret = map_rings(q, mem, err);
+	ret = find_rings(q, mem, &q->addr, &rings, err);
 	if (ret < 0)
 		return ret;
-	q->mem = guest_mem_ref(mem);
+	use_rings(q, mem, &rings);
 	q->event_idx = features & VIRTIO_BIT(VIRTIO_F_EVENT_IDX);
 	q->indirect = features & VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC);
-	q->next_avail = start_avail;
 	q->next_used = __atomic_load_n(ring_u16(q->used_ring, USED_IDX), __ATOMIC_RELAXED);
 	q->signalled_used = q->next_used;
+	ret = recover(q, start_avail, err);
+	if (ret < 0) {
+		clear(q);
+		return ret;
+	}
 	q->enabled = true;
 	return 0;
 }
@@ -214,6 +347,72 @@ void virtqueue_reset(struct virtqueue *q)
 	pthread_mutex_lock(&q->lock);
 	clear(q);
 	pthread_mutex_unlock(&q->lock);
+}
+
+static int set_mem(struct virtqueue *q, struct guest_mem *mem, const struct virtqueue_addr *addr,
+	struct err *err)
+{
+	cleanup_free struct virtqueue_retired *old = calloc(1, sizeof(*old));
+	struct rings rings;
+	int ret = find_rings(q, mem, addr, &rings, err);
+
+	if (ret < 0)
+		return ret;
+	if (!old)
+		return err_set(err, ENOMEM, "replace the memory of a queue");
+	for (uint16_t i = 0; i < q->size; i++) {
+		bool retired = false;
+
+		for (struct virtqueue_retired *r = q->retired; r; r = r->next)
+			retired |= bit_get(r->heads, i);
+		if (retired || !is_popped(q, i))
+			continue;
+		bit_set(old->heads, i);
+		old->n++;
+	}
+	old->mem = take_ptr(&q->mem);
+	use_rings(q, mem, &rings);
+	q->addr = *addr;
+	if (old->n == 0) {
+		guest_mem_unref(old->mem);
+		return 0;
+	}
+	old->next = q->retired;
+	q->retired = take_ptr(&old);
+	return 0;
+}
+
+int virtqueue_set_mem(struct virtqueue *q, struct guest_mem *mem, const struct virtqueue_addr *addr,
+	struct err *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&q->lock);
+	ret = q->enabled ? set_mem(q, mem, addr, err)
+			 : err_msg(err, EINVAL, "the queue is not enabled");
+	pthread_mutex_unlock(&q->lock);
+	return ret;
+}
+
+unsigned virtqueue_pause(struct virtqueue *q, bool paused)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&q->lock);
+	q->paused = paused;
+	n = q->n_inflight;
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
+uint16_t virtqueue_next_avail(struct virtqueue *q)
+{
+	uint16_t idx;
+
+	pthread_mutex_lock(&q->lock);
+	idx = q->next_avail;
+	pthread_mutex_unlock(&q->lock);
+	return idx;
 }
 
 /* ---- chains ---- */
@@ -326,32 +525,60 @@ static void chain_clear(struct virtq_chain *c, uint16_t head)
 	c->readable_len = c->writable_len = 0;
 }
 
-static int pop(struct virtqueue *q, struct virtq_chain *c)
+/* next_head() - the head to serve. Return: 1 and *ret; 0 none; -EBADMSG */
+static int next_head(struct virtqueue *q, uint16_t *ret)
 {
-	uint16_t pending, head;
-	const char *why;
-	int ret;
+	uint16_t pending;
 
-	if (!q->enabled)
-		return 0;
-	if (q->broken)
-		return -EBADMSG;
+	if (resubmit_left(q)) {
+		*ret = q->resubmit->head[q->resubmit->next];
+		return 1;
+	}
 	pending = n_pending(q);
 	if (pending > q->size)
 		return break_ring(q, "avail index jumped by more than the queue size");
 	if (pending == 0)
 		return 0;
-	head = avail_entry(q, q->next_avail);
-	if (head >= q->size)
+	*ret = avail_entry(q, q->next_avail);
+	if (*ret >= q->size)
 		return break_ring(q, "head out of range");
-	if (head_in_flight(q, head))
+	if (bit_get(q->heads, *ret))
 		return break_ring(q, "head posted while in flight");
+	return 1;
+}
+
+/* accept_head() - the chain at @head is fine: it is the device's now. */
+static void accept_head(struct virtqueue *q, uint16_t head)
+{
+	bool again = resubmit_left(q);
+
+	head_take(q, head);
+	if (q->resubmit)
+		q->resubmit->last = again;
+	if (again)
+		q->resubmit->next++;
+	else
+		q->next_avail++;
+}
+
+static int pop(struct virtqueue *q, struct virtq_chain *c)
+{
+	uint16_t head;
+	const char *why;
+	int ret;
+
+	if (!q->enabled || q->paused)
+		return 0;
+	if (q->broken)
+		return -EBADMSG;
+	ret = next_head(q, &head);
+	if (ret <= 0)
+		return ret;
 	chain_clear(c, head);
 	why = walk_chain(q, c, &ret);
 	if (why)
 		return break_ring(q, why);
-	head_take(q, head);
-	q->next_avail++;
+	accept_head(q, head);
 	if (ret == -E2BIG)
 		chain_clear(c, head);
 	return ret < 0 ? ret : 1;
@@ -367,24 +594,49 @@ int virtqueue_pop(struct virtqueue *q, struct virtq_chain *chain)
 	return ret;
 }
 
+static void undo(struct virtqueue *q, uint16_t head)
+{
+	head_give(q, head);
+	if (q->resubmit && q->resubmit->last) {
+		q->resubmit->next--;
+		bit_set(q->heads, head); /* still not to be posted by the driver */
+		return;
+	}
+	q->next_avail--;
+	if (q->inflight)
+		inflight_log_drop(q->inflight, head);
+}
+
 void virtqueue_pop_undo(struct virtqueue *q, const struct virtq_chain *chain)
 {
 	pthread_mutex_lock(&q->lock);
-	if (q->enabled && head_in_flight(q, chain->head)) {
-		head_give(q, chain->head);
-		q->next_avail--;
-	}
+	if (q->enabled && is_popped(q, chain->head))
+		undo(q, chain->head);
 	pthread_mutex_unlock(&q->lock);
 }
 
-void virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written)
+static void push(struct virtqueue *q, uint16_t head, uint32_t written)
 {
+	if (q->inflight)
+		inflight_log_begin(q->inflight, head);
+	publish_used(q, q->next_used++, head, written);
+	if (q->inflight)
+		inflight_log_end(q->inflight, head, q->next_used);
+}
+
+bool virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written)
+{
+	bool drained = false;
+
 	pthread_mutex_lock(&q->lock);
-	if (q->enabled && !q->broken && head < q->size && head_in_flight(q, head)) {
+	if (q->enabled && is_popped(q, head)) {
+		if (!q->broken)
+			push(q, head, written);
 		head_give(q, head);
-		publish_used(q, q->next_used++, head, written);
+		drained = q->paused && q->n_inflight == 0;
 	}
 	pthread_mutex_unlock(&q->lock);
+	return drained;
 }
 
 /* need_event() - did the index pass @event on its way from @old to @new? (2.7.10.1) */
@@ -430,7 +682,8 @@ bool virtqueue_has_avail(struct virtqueue *q)
 	bool ret;
 
 	pthread_mutex_lock(&q->lock);
-	ret = q->enabled && !q->broken && avail_idx(q) != q->next_avail;
+	ret = q->enabled && !q->broken && !q->paused &&
+	      (resubmit_left(q) || avail_idx(q) != q->next_avail);
 	pthread_mutex_unlock(&q->lock);
 	return ret;
 }

@@ -49,8 +49,12 @@ struct virtqueue_addr {
 	uint64_t desc, avail, used; /* gpa */
 };
 
+struct inflight_log;	   /* inflight.h */
+struct virtqueue_resubmit; /* queue.c */
+struct virtqueue_retired;  /* queue.c */
+
 /*
- * struct virtqueue - states: disabled -> (virtqueue_enable) enabled -> (broken) ->
+ * struct virtqueue - states: disabled -> (virtqueue_enable) enabled <-> paused, (broken) ->
  * (virtqueue_reset) disabled. Fields above the line may be set by the transport while disabled; the
  * rest is queue.c's own.
  */
@@ -58,9 +62,10 @@ struct virtqueue {
 	uint16_t max_size; /* power of two, fixed by the device */
 	uint16_t size;	   /* chosen by the driver */
 	struct virtqueue_addr addr;
+	struct inflight_log *inflight; /* borrowed; NULL: no log is kept */
 	/* ---- */
 	pthread_mutex_t lock;
-	bool enabled, event_idx, indirect;
+	bool enabled, paused, event_idx, indirect;
 	const char *broken; /* why the ring is not to be touched again; NULL: it is fine */
 	uint16_t next_avail, next_used;
 	uint16_t signalled_used; /* next_used at the last virtqueue_should_signal() */
@@ -68,7 +73,10 @@ struct virtqueue {
 	uint16_t n_inflight;   /* heads popped and not pushed yet */
 	struct guest_mem *mem; /* a reference while enabled */
 	void *desc_ring, *avail_ring, *used_ring;
-	uint64_t heads[VIRTQ_MAX_SIZE / 64]; /* bitmap of those heads */
+	uint64_t heads[VIRTQ_MAX_SIZE / 64]; /* bitmap of those heads and of those to resubmit */
+	uint64_t inflight_counter;
+	struct virtqueue_resubmit *resubmit; /* what the log had; NULL: nothing */
+	struct virtqueue_retired *retired;   /* earlier tables that heads in flight still use */
 };
 
 /*
@@ -107,9 +115,12 @@ void virtqueue_release(struct virtqueue *q);
 /*
  * virtqueue_enable() - check size and addresses against @mem and start at ring index @start_avail
  * @features: acked feature bits; EVENT_IDX and INDIRECT_DESC matter here
- * The used index continues where the ring in memory says (0 in a fresh ring).
- * Return: 0; -EINVAL bad size, alignment, or rings that overlap each other; -EFAULT a ring outside
- * guest memory (each ring must lie within one region). Takes a reference on @mem.
+ * The used index continues where the ring in memory says (0 in a fresh ring). With an in-flight log
+ * that another process left, virtqueue_pop() first returns what that process had in flight, and
+ * @start_avail is computed instead.
+ * Return: 0; -EINVAL bad size, alignment, a log of another ring, or rings that overlap each other;
+ * -EFAULT a ring outside guest memory (each ring must lie within one region); -ENOMEM. Takes a
+ * reference on @mem.
  */
 int virtqueue_enable(struct virtqueue *q, struct guest_mem *mem, uint64_t features,
 	uint16_t start_avail, struct err *err);
@@ -117,6 +128,20 @@ int virtqueue_enable(struct virtqueue *q, struct guest_mem *mem, uint64_t featur
 /* virtqueue_reset() - back to disabled; drops the memory reference; forgets heads in flight. The
  * device must have stopped using their iovecs. */
 void virtqueue_reset(struct virtqueue *q);
+
+/*
+ * virtqueue_set_mem() - replace the memory table of an enabled queue; @addr: the rings in it
+ * Chains in flight keep the table they came from. Return: 0; as virtqueue_enable(), and then the
+ * queue is as before.
+ */
+int virtqueue_set_mem(struct virtqueue *q, struct guest_mem *mem, const struct virtqueue_addr *addr,
+	struct err *err);
+
+/* virtqueue_pause() - while paused, pop finds nothing; push works. Return: heads in flight. */
+unsigned virtqueue_pause(struct virtqueue *q, bool paused);
+
+/* virtqueue_next_avail() - the ring index of the next chain: where a successor has to start. */
+uint16_t virtqueue_next_avail(struct virtqueue *q);
 
 /*
  * virtqueue_pop() - take the next available chain
@@ -137,8 +162,9 @@ void virtqueue_pop_undo(struct virtqueue *q, const struct virtq_chain *chain);
 /*
  * virtqueue_push() - return @head to the driver with @written bytes in its writable part
  * Ignored if the queue is broken or was reset, or if @head is not in flight.
+ * Return: true if the queue is paused and this was the last head in flight
  */
-void virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written);
+bool virtqueue_push(struct virtqueue *q, uint16_t head, uint32_t written);
 
 /* virtqueue_should_signal() - does the driver want an interrupt for what was pushed since the last
  * call? */
