@@ -52,13 +52,13 @@ void inflight_log_end(struct inflight_log *log, uint16_t head, uint16_t used_idx
 }
 
 /* finish_batch() - the last owner died between begin and end: that head was returned. */
-static void finish_batch(struct inflight_log *log, uint16_t used_idx)
+static void finish_batch(struct inflight_log *log, uint16_t queue_size, uint16_t used_idx)
 {
 	uint16_t head = __atomic_load_n(&log->last_batch_head, __ATOMIC_RELAXED);
 
 	if (log->used_idx == used_idx)
 		return;
-	if (head < log->desc_num)
+	if (head < queue_size)
 		set_inflight(log, head, 0);
 	__atomic_store_n(&log->used_idx, used_idx, __ATOMIC_RELEASE);
 }
@@ -110,6 +110,6 @@ int inflight_log_recover(struct inflight_log *log, uint16_t queue_size, uint16_t
 	}
 	if (log->version != LOG_VERSION || log->desc_num != queue_size)
 		return -EINVAL;
-	finish_batch(log, used_idx);
+	finish_batch(log, queue_size, used_idx);
 	return collect(log, queue_size, ret_heads, ret_counter);
 }
