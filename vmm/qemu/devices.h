@@ -4,27 +4,41 @@
 #define VMM_QEMU_DEVICES_H
 
 #include "virtio/device.h"
+#include "virtio/vhost_user.h"
 #include "vmm/engine.h"
 
-struct vhost_user;
+#define QEMU_MAX_SERVED (VM_MAX_FS + VM_MAX_DISKS)
+
+/* qemu_broken_fn - a device cannot go on: @what is one line; loop thread, at most once per device
+ */
+typedef void qemu_broken_fn(void *ctx, const char *what);
+
+struct qemu_devices;
 
 /* struct qemu_device - @peer_fd: QEMU's end of the socket, -1 once it has been handed over */
 struct qemu_device {
+	struct qemu_devices *all;
 	struct virtio_dev *dev;
 	struct vhost_user *transport;
 	int peer_fd;
+	char name[64]; /* for messages */
 };
 
+/* struct qemu_devices - shares first, in the order of the configuration, then disks */
 struct qemu_devices {
-	struct qemu_device fs[VM_MAX_FS], disk[VM_MAX_DISKS];
-	unsigned n_fs, n_disks;
+	struct qemu_device device[QEMU_MAX_SERVED];
+	unsigned n;
+	qemu_broken_fn *broken;
+	void *ctx;
 };
 
 /*
  * qemu_devices_init() - create every share and disk of @vm and serve it on vm->loop
+ * Takes vm->fs[] over.
  * Return: 0; -errno (then qemu_devices_release() still has to be called)
  */
-int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, struct err *err);
+int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_fn *broken,
+	void *ctx, struct err *err);
 
 /* qemu_devices_close_peers() - QEMU has its ends now. */
 void qemu_devices_close_peers(struct qemu_devices *devices);

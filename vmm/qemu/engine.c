@@ -55,6 +55,7 @@ struct qemu {
 	struct pump *to_guest[VM_MAX_CONSOLES], *from_guest[VM_MAX_CONSOLES];
 	struct loop_watch *exit_watch, *output_watch;
 	struct tail last_words;
+	char broken[ERR_MSG_MAX]; /* which device failed and why; empty while none has */
 	atomic_bool stopped;
 	struct vm_exit exit;
 };
@@ -123,28 +124,39 @@ static int prepare_ports(struct qemu *q, struct err *err)
 	return rc;
 }
 
+/* A machine without one of its devices would hang: end it, and say why. */
+static void on_broken(void *ctx, const char *what)
+{
+	struct qemu *q = ctx;
+
+	if (!q->broken[0])
+		(void)snprintf(q->broken, sizeof(q->broken), "%s", what);
+	if (q->child.pid > 0)
+		(void)kill(q->child.pid, SIGKILL);
+}
+
 static int prepare_devices(struct qemu *q, struct err *err)
 {
+	struct qemu_spec *s = &q->spec;
 	struct vm *vm = q->vm;
 	int rc;
 
-	rc = qemu_devices_init(&q->devices, vm, err);
+	rc = qemu_devices_init(&q->devices, vm, on_broken, q, err);
 	if (rc < 0)
 		return rc;
-	q->spec.n_fs = vm->cfg.n_fs;
-	for (unsigned i = 0; i < vm->cfg.n_fs; i++) {
-		q->spec.fs[i].tag = vm->cfg.fs[i].tag;
-		q->spec.fs[i].fd = q->devices.fs[i].peer_fd;
+	for (s->n_fs = 0; s->n_fs < vm->cfg.n_fs; s->n_fs++) {
+		s->fs[s->n_fs].tag = vm->cfg.fs[s->n_fs].tag;
+		s->fs[s->n_fs].fd = q->devices.device[s->n_fs].peer_fd;
 	}
-	q->spec.n_disks = vm->cfg.n_disks;
-	for (unsigned i = 0; i < vm->cfg.n_disks; i++)
-		q->spec.disk_fd[i] = q->devices.disk[i].peer_fd;
+	for (s->n_disks = 0; s->n_disks < vm->cfg.n_disks; s->n_disks++)
+		s->disk_fd[s->n_disks] = q->devices.device[s->n_fs + s->n_disks].peer_fd;
 	return 0;
 }
 
 static void fill_spec(struct qemu *q, uint64_t tsc_khz)
 {
 	const struct vm_config *cfg = &q->vm->cfg;
+	int room;
 
 	q->spec.vcpus = cfg->vcpus;
 	q->spec.ram_mib = cfg->ram_mib;
@@ -153,8 +165,13 @@ static void fill_spec(struct qemu *q, uint64_t tsc_khz)
 	q->spec.root_fs = cfg->n_fs > 0 && strcmp(cfg->fs[0].tag, "/dev/root") == 0;
 	q->spec.tsc_khz = tsc_khz;
 	q->spec.cmdline = cfg->cmdline;
-	q->spec.rng = !cfg->no_rng;
-	q->spec.balloon = !cfg->no_balloon;
+	/*
+	 * Room for everything asked for comes first. The guest can do without these two: TCG has
+	 * RDRAND, and memory is only not given back.
+	 */
+	room = QEMU_MAX_DEVICES - (cfg->n_consoles > 0) - (int)(cfg->n_fs + cfg->n_disks);
+	q->spec.rng = !cfg->no_rng && room-- > 0;
+	q->spec.balloon = !cfg->no_balloon && room > 0;
 }
 
 static unsigned list_inherited(const struct qemu *q, int *fds)
@@ -214,7 +231,7 @@ static void close_inherited(struct qemu *q)
 
 static int boot(struct qemu *q, struct err *err)
 {
-	bool waits_for_us = q->vm->cfg.n_fs + q->vm->cfg.n_disks > 0;
+	bool waits_for_us = q->devices.n > 0;
 	int rc = 0;
 
 	if (!waits_for_us)
@@ -286,7 +303,9 @@ static void describe_crash(struct qemu *q, int status)
 	size_t n = tail_lines(&q->last_words, 4, "; ", words, sizeof(words));
 	const char *sep = n ? ": " : "";
 
-	if (WIFSIGNALED(status))
+	if (q->broken[0])
+		(void)snprintf(q->exit.detail, sizeof(q->exit.detail), "%s", q->broken);
+	else if (WIFSIGNALED(status))
 		(void)snprintf(q->exit.detail, sizeof(q->exit.detail),
 			"QEMU was killed by signal %d (%s)%s%s", WTERMSIG(status),
 			strsignal(WTERMSIG(status)), sep, words);

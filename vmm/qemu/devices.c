@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/qemu/devices.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "block/block.h"
+#include "lib/cleanup.h"
+#include "virtio/block.h"
+#include "virtio/fs.h"
+
+/* QEMU's end closing (code 0) is QEMU's business: its exit says more. */
+static void on_hangup(void *ctx, const struct err *why)
+{
+	struct qemu_device *d = ctx;
+	char what[ERR_MSG_MAX];
+
+	if (!why->code)
+		return;
+	(void)snprintf(what, sizeof(what), "%s failed: %.400s", d->name, why->msg);
+	d->all->broken(d->all->ctx, what);
+}
+
+/* Serve d->dev on one end of a new socket; the other end is for QEMU. */
+static int serve(struct qemu_device *d, struct loop *loop, struct err *err)
+{
+	cleanup_fd int ours = -1;
+	int pair[2], rc;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, errno, "create device socket");
+	ours = pair[0];
+	d->peer_fd = pair[1];
+	rc = vhost_user_attach(d->dev, ours, loop, on_hangup, d, &d->transport, err);
+	if (rc == 0)
+		(void)take_fd(&ours);
+	return rc;
+}
+
+static struct qemu_device *next_device(struct qemu_devices *devices)
+{
+	struct qemu_device *d = &devices->device[devices->n++];
+
+	*d = (struct qemu_device){ .all = devices, .peer_fd = -1 };
+	return d;
+}
+
+static int add_share(struct qemu_devices *devices, struct vm *vm, unsigned i, struct err *err)
+{
+	struct qemu_device *d = next_device(devices);
+	int rc;
+
+	(void)snprintf(d->name, sizeof(d->name), "share '%s'", vm->cfg.fs[i].tag);
+	rc = virtio_fs_new(vm->cfg.fs[i].tag, vm->fs[i], &d->dev, err);
+	if (rc < 0)
+		return rc;
+	vm->fs[i] = NULL; /* the device's now */
+	return serve(d, vm->loop, err);
+}
+
+static int add_disk(struct qemu_devices *devices, struct vm *vm, unsigned i, struct err *err)
+{
+	const struct vm_disk *disk = &vm->cfg.disk[i];
+	struct qemu_device *d = next_device(devices);
+	struct virtio_block_config cfg = { .serial = disk->id };
+	int rc;
+
+	(void)snprintf(d->name, sizeof(d->name), "disk %u", i);
+	rc = block_raw_open(disk->fd, disk->read_only, &cfg.image, err);
+	if (rc < 0)
+		return rc;
+	rc = virtio_block_new(&cfg, &d->dev, err);
+	if (rc < 0) {
+		block_free(cfg.image);
+		return rc;
+	}
+	return serve(d, vm->loop, err);
+}
+
+int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_fn *broken,
+	void *ctx, struct err *err)
+{
+	int rc = 0;
+
+	devices->broken = broken;
+	devices->ctx = ctx;
+	for (unsigned i = 0; rc == 0 && i < vm->cfg.n_fs; i++)
+		rc = add_share(devices, vm, i, err);
+	for (unsigned i = 0; rc == 0 && i < vm->cfg.n_disks; i++)
+		rc = add_disk(devices, vm, i, err);
+	return rc < 0 ? err_wrap(err, "%s", devices->device[devices->n - 1].name) : 0;
+}
+
+void qemu_devices_close_peers(struct qemu_devices *devices)
+{
+	for (unsigned i = 0; i < devices->n; i++)
+		close_fd(&devices->device[i].peer_fd);
+}
+
+void qemu_devices_release(struct qemu_devices *devices)
+{
+	for (unsigned i = 0; i < devices->n; i++) {
+		vhost_user_free(devices->device[i].transport);
+		virtio_dev_free(devices->device[i].dev);
+		close_fd(&devices->device[i].peer_fd);
+	}
+	devices->n = 0;
+}
