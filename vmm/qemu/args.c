@@ -23,13 +23,26 @@
 #define CPU_MODEL "max,-svm,-erms,-fsrm,-la57,-pcid"
 
 /*
- * Start-up work of the kernel that a short-lived machine under emulation can do without; what it
- * costs there is in the comments.
+ * What the kernel can be spared while it boots, found by sampling where it spends its time under
+ * emulation (2.9 s of CPU before, 1.6 s with all of these).
  */
 static const char *const fast_boot[] = {
-	/* The jitter entropy self-test: 190 ms; RDRAND seeds the generator. */
+	/*
+	 * With one CPU it would take every lock prefix out of its code, one by one, each with a
+	 * change of address space: a quarter of the whole boot.
+	 */
+	"noreplace-smp",
+	/* The jitter entropy self-test: 0.2 s. RDRAND seeds the generator. */
 	"initcall_blacklist=jent_mod_init",
+	/* Waiting for ten timer ticks to see that the timer works. */
+	"no_timer_check",
 };
+
+/*
+ * With a single CPU the PIT does as well as the local APIC's timer, whose calibration is a wait of
+ * 0.1 s. With more it would have to wake the others.
+ */
+#define ONE_CPU_TOKENS " nolapic_timer"
 
 static bool args_push(struct qemu_args *a, char *s)
 {
@@ -145,9 +158,10 @@ static int add_cmdline(struct qemu_args *a, const struct qemu_spec *s, struct er
 		(void)snprintf(
 			fast + strlen(fast), sizeof(fast) - strlen(fast), " %s", fast_boot[i]);
 	len = snprintf(text, sizeof(text),
-		"reboot=t panic=-1 panic_print=0 nomodule console=hvc0%s rw quiet%s%s%s%s",
+		"reboot=t panic=-1 panic_print=0 nomodule console=hvc0%s rw quiet%s%s%s%s%s",
 		s->root_fs ? " rootfstype=virtiofs" : "", tsc, fast,
-		s->cmdline && *s->cmdline ? " " : "", s->cmdline ? s->cmdline : "");
+		s->vcpus == 1 ? ONE_CPU_TOKENS : "", s->cmdline && *s->cmdline ? " " : "",
+		s->cmdline ? s->cmdline : "");
 	if (len < 0 || (size_t)len >= room)
 		return err_msg(
 			err, E2BIG, "kernel command line is longer than %zu bytes", room - 1);
