@@ -356,6 +356,66 @@ static void test_more_segments_than_room(void **state)
 	assert_int_equal(f->chain.head, 4);
 }
 
+/* What was in flight when the ring broke comes back to nobody, and does no harm. */
+static void test_completion_after_the_ring_broke(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	desc(f, 0, BUF, 16, WRITE, 0);
+	fake_post_head(f->drv, 0, 0);
+	assert_int_equal(pop(f), 1);
+	fake_post_head(f->drv, 0, QSIZE);
+	assert_int_equal(pop(f), -EBADMSG);
+	virtqueue_push(&f->dev->queue[0], 0, 16);
+	virtqueue_pop_undo(&f->dev->queue[0], &f->chain);
+	virtio_dev_flush(f->dev, 0);
+	assert_int_equal(fake_used_idx(f->drv, 0), 0);
+	assert_int_equal(fake_signals(f->drv, 0), 0);
+	assert_breaks(f, "head out of range");
+}
+
+/* Buffers on top of the rings: the guest may overwrite its own rings with the device's answers. */
+static void test_buffers_on_top_of_the_rings(void **state)
+{
+	struct fixture *f = *state;
+	const struct virtqueue_addr at = f->drv->q[0].addr;
+	const uint64_t places[] = { at.desc, at.avail, at.used };
+
+	for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
+		start(f);
+		desc(f, 0, places[i], 16, WRITE, 0);
+		fake_post_head(f->drv, 0, 0);
+		assert_int_equal(pop(f), 1);
+		memset(f->chain.iov[0].iov_base, 0xff, 16);
+		virtqueue_push(&f->dev->queue[0], f->chain.head, 16);
+		virtio_dev_flush(f->dev, 0);
+		(void)virtio_dev_pop(f->dev, 0, &f->chain);
+		fake_driver_stop(f->drv);
+	}
+}
+
+/* With event-idx the driver's wish is any 16 bits; whatever it is, nothing but an interrupt more
+ * or less may come of it. */
+static void test_any_used_event(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(
+		fake_driver_start(f->drv, INDIRECT | VIRTIO_BIT(VIRTIO_F_EVENT_IDX), NULL), 0);
+	desc(f, 0, BUF, 16, WRITE, 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		fake_write_used_event(f->drv, 0, (uint16_t)(i * 40503));
+		fake_post_head(f->drv, 0, 0);
+		assert_int_equal(pop(f), 1);
+		virtio_dev_complete(f->dev, 0, f->chain.head, 0);
+		virtio_dev_flush(f->dev, 0);
+		virtio_dev_flush(f->dev, 0);
+	}
+	assert_int_equal(fake_used_idx(f->drv, 0), 2000);
+	assert_true(fake_signals(f->drv, 0) <= 2000);
+}
+
 /* ---- places of rings ---- */
 
 static int try_rings(struct fixture *f, uint16_t size, uint64_t d, uint64_t a, uint64_t u)
@@ -518,6 +578,9 @@ int main(void)
 		T(test_descriptor_rewritten_in_flight),
 		T(test_zero_length_is_left_out),
 		T(test_more_segments_than_room),
+		T(test_completion_after_the_ring_broke),
+		T(test_buffers_on_top_of_the_rings),
+		T(test_any_used_event),
 		T(test_queue_sizes),
 		T(test_ring_places),
 		T(test_concurrent_rewriting),
