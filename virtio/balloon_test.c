@@ -109,6 +109,27 @@ static void test_inflate_with_junk(void **state)
 	assert_false(fake_is_broken(r->drv));
 }
 
+/* A guest that gives up the pages its rings are in finds them empty, and that is all. */
+static void test_inflate_its_own_rings(void **state)
+{
+	struct rig *r = *state;
+	uint32_t pfn[16];
+	struct fake_seg seg = { fake_alloc(r->drv, sizeof(pfn)), sizeof(pfn), false };
+
+	for (uint32_t i = 0; i < ARRAY_LEN(pfn); i++)
+		pfn[i] = (uint32_t)(r->drv->q[INFLATE].addr.desc / PAGE) + i;
+	memcpy(fake_ptr(r->drv, seg.gpa, sizeof(pfn)), pfn, sizeof(pfn));
+	assert_true(fake_post(r->drv, INFLATE, &seg, 1) >= 0);
+	fake_kick(r->drv, INFLATE);
+	(void)fake_settle(r->drv);
+	for (unsigned qi = 0; qi < 5; qi++)
+		fake_kick(r->drv, qi);
+	(void)fake_settle(r->drv);
+	fake_driver_stop(r->drv);
+	assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
+	assert_int_equal(fake_request(r->drv, INFLATE, pfn, 1, NULL, 0), 0);
+}
+
 static void report(struct rig *r, uint64_t gpa, uint32_t len, bool writable)
 {
 	struct fake_seg seg = { gpa, len, writable };
@@ -306,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		rig_test(test_inflate),
 		rig_test(test_inflate_with_junk),
+		rig_test(test_inflate_its_own_rings),
 		rig_test(test_reporting),
 		rig_test(test_reporting_keeps_what_is_not_whole),
 		rig_test(test_reporting_not_negotiated),

@@ -53,7 +53,8 @@ enum virtio_console_resize_order { VIRTIO_CONSOLE_COLS_ROWS, VIRTIO_CONSOLE_ROWS
  * virtio_console_new() - a console with @n ports (1 to VIRTIO_CONSOLE_MAX_PORTS)
  * @ports: copied; the descriptors are duplicated (host_stream.h) and stay the caller's, who closes
  * his where the other side is to see an end when the device goes
- * Return: 0 and *ret_dev (virtio_dev_free() on the loop's thread or when the loop has stopped);
+ * Return: 0 and *ret_dev (virtio_dev_free() on the loop's thread or when the loop has stopped, and
+ * before loop_free(): watches are the loop's);
  * -EINVAL bad port count or name; -errno
  */
 int virtio_console_new(const struct virtio_console_port *ports, unsigned n,

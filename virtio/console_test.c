@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/num.h"
@@ -473,6 +474,63 @@ static void test_work_per_kick_is_bounded(void **state)
 	assert_int_equal(used_now(r, CTL_OUT), 16);
 }
 
+static void set_flag(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+/*
+ * The loop must sleep now: of the rounds until a timer fires, none may be spent on a watch that
+ * nobody can serve (one is granted, for a hang-up seen in the moment the watch is paused).
+ */
+static void assert_quiet(struct rig *r)
+{
+	struct loop_timer *timer = NULL;
+	bool fired = false;
+	int rounds = 0;
+
+	turn(r);
+	assert_int_equal(loop_timer_new(r->loop, set_flag, &fired, &timer, NULL), 0);
+	loop_timer_arm(timer, clock_mono_ns() + 20 * NS_PER_MS);
+	while (!fired && rounds++ < 10)
+		assert_int_equal(loop_run_once(r->loop, -1, NULL), 0);
+	loop_timer_remove(&timer);
+	assert_true(rounds <= 2);
+}
+
+static void test_no_busy_loop(void **state)
+{
+	enum { BIG = 4 << 20 };
+	struct rig *r = *state;
+	struct fake_seg big = { fake_alloc(r->drv, BIG), BIG, false };
+
+	set_up_ports(r);
+	offer(r, IN1, 1, BUF_LEN);
+	control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_quiet(r); /* open, nothing to read */
+	say(r, 1, "one for the buffer");
+	say(r, 1, "");
+	turn(r);
+	say(r, 1, "more, and the guest withholds buffers");
+	assert_quiet(r);
+	assert_true(fake_post(r->drv, OUT1, &big, 1) >= 0);
+	fake_kick(r->drv, OUT1);
+	assert_quiet(r); /* the host does not read what the guest writes */
+	control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	assert_quiet(r); /* data for a port that is closed */
+	close(r->host[1]);
+	r->host[1] = -1;
+	assert_quiet(r); /* and its other end gone */
+	fake_driver_stop(r->drv);
+	assert_quiet(r);
+	assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
+	set_up_ports(r);
+	control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_quiet(r); /* no buffers either */
+	offer(r, IN1, 4, BUF_LEN);
+	assert_quiet(r); /* end of file was told */
+}
+
 /* --- resize --- */
 
 static void test_resize(void **state)
@@ -817,6 +875,7 @@ int main(void)
 		rig_test(test_reset_in_the_middle_of_output),
 		rig_test(test_reset_with_input_waiting),
 		rig_test(test_work_per_kick_is_bounded),
+		rig_test(test_no_busy_loop),
 		rig_test(test_resize),
 		cmocka_unit_test(test_resize_rows_first),
 		rig_test(test_resize_before_the_port_is_ready),
