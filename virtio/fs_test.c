@@ -250,23 +250,41 @@ static void a_slow_request_holds_up_nobody(void **state)
 	(void)close(fd);
 }
 
+#define BURST 30
+
+/* Post BURST times the same request, each with room of its own for the answer. */
+static void post_burst(struct rig *r, const struct request *q, const uint64_t *answers)
+{
+	struct fake_seg seg[2] = { { fake_alloc(r->drv, q->hdr.len), q->hdr.len, false } };
+
+	memcpy(fake_ptr(r->drv, seg[0].gpa, seg[0].len), q, q->hdr.len);
+	for (unsigned i = 0; i < BURST; i++) {
+		seg[1] = (struct fake_seg){ answers[i], 120, true };
+		assert_true(fake_post(r->drv, REQ, seg, 2) >= 0);
+	}
+	fake_kick(r->drv, REQ);
+}
+
+static void alloc_answers(struct rig *r, uint64_t answers[BURST])
+{
+	for (unsigned i = 0; i < BURST; i++)
+		answers[i] = fake_alloc(r->drv, 120);
+}
+
 static void a_burst_is_served_completely(void **state)
 {
 	struct rig *r = *state;
+	uint64_t answers[BURST];
 	struct request q;
 
 	tfs_host_write(&r->t, "f", "");
 	rig_start(r, ALL);
 	uint64_t node = lookup(r, "f");
 	q = request(r, FUSE_GETATTR, node, sizeof(struct fuse_getattr_in));
-	struct fake_seg seg[2] = { { fake_alloc(r->drv, q.hdr.len), q.hdr.len, false },
-		{ fake_alloc(r->drv, 120), 120, true } };
-	memcpy(fake_ptr(r->drv, seg[0].gpa, seg[0].len), &q, q.hdr.len);
+	alloc_answers(r, answers);
 	for (unsigned round = 0; round < 50; round++) {
-		for (unsigned i = 0; i < 30; i++)
-			assert_true(fake_post(r->drv, REQ, seg, 2) >= 0);
-		fake_kick(r->drv, REQ);
-		for (unsigned i = 0; i < 30; i++) {
+		post_burst(r, &q, answers);
+		for (unsigned i = 0; i < BURST; i++) {
 			uint32_t written;
 			assert_true(fake_wait_used(r->drv, REQ, NULL, &written, WAIT));
 			assert_int_equal(written, 120);
@@ -294,17 +312,14 @@ static void reset_forgets_the_client(void **state)
 static void reset_in_the_middle_of_work(void **state)
 {
 	struct rig *r = *state;
+	uint64_t answers[BURST];
 	struct request q;
 
 	for (unsigned round = 0; round < 30; round++) {
 		rig_start(r, ALL);
 		q = request(r, FUSE_GETATTR, 1, sizeof(struct fuse_getattr_in));
-		struct fake_seg seg[2] = { { fake_alloc(r->drv, q.hdr.len), q.hdr.len, false },
-			{ fake_alloc(r->drv, 120), 120, true } };
-		memcpy(fake_ptr(r->drv, seg[0].gpa, seg[0].len), &q, q.hdr.len);
-		for (unsigned i = 0; i < 30; i++)
-			assert_true(fake_post(r->drv, REQ, seg, 2) >= 0);
-		fake_kick(r->drv, REQ);
+		alloc_answers(r, answers);
+		post_burst(r, &q, answers);
 		fake_driver_stop(r->drv);
 		uint16_t used = fake_used_idx(r->drv, REQ);
 		(void)sched_yield();
