@@ -27,6 +27,7 @@ static void server_start(struct tfs *t, const struct fs_config *cfg)
 	c.root_fd = t->root_fd;
 	CHECK(fs_server_new(&c, &t->fs, NULL) == 0);
 	CHECK(fs_thread_init(t->fs, NULL) == 0);
+	CHECK(fchdir(t->cwd_fd) == 0);
 	CHECK(tfs_init(t, FUSE_MINOR_MAX, UINT64_MAX) == 0);
 }
 
@@ -34,6 +35,9 @@ void tfs_new(struct tfs *t, const struct fs_config *cfg)
 {
 	*t = (struct tfs){ .room = TFS_ROOM, .path = "/tmp/fs_test_XXXXXX" };
 	CHECK(mkdtemp(t->path));
+	t->cwd_fd = open(".", O_PATH | O_CLOEXEC);
+	t->proc_fd = open("/proc/self/fd", O_PATH | O_CLOEXEC);
+	CHECK(t->cwd_fd >= 0 && t->proc_fd >= 0);
 	t->root_fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(t->root_fd >= 0);
 	server_start(t, cfg);
@@ -65,6 +69,8 @@ void tfs_free(struct tfs *t)
 {
 	fs_server_free(t->fs);
 	(void)close(t->root_fd);
+	(void)close(t->cwd_fd);
+	(void)close(t->proc_fd);
 	remove_tree(AT_FDCWD, t->path);
 	free(t->out);
 }
@@ -140,7 +146,9 @@ int tfs_send(struct tfs *t, uint32_t opcode, uint64_t nodeid, const struct tfs_p
 	size_t first = MIN_OF(t->room, 5); /* the header straddles two buffers */
 	out[0] = (struct iovec){ t->out, first };
 	out[1] = (struct iovec){ t->out + first, t->room - first };
+	CHECK(fchdir(t->proc_fd) == 0);
 	ssize_t len = fs_server_handle(t->fs, in, n_in, out, 2);
+	CHECK(fchdir(t->cwd_fd) == 0);
 	for (unsigned i = 0; i < n_in; i++)
 		free(in[i].iov_base);
 	return len < 0 ? (int)len : reply_check(t, len);

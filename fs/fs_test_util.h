@@ -12,13 +12,15 @@
 /*
  * struct tfs - a server under test
  * @root_fd: the served directory, for looking at it from the host's side
+ * @cwd_fd, @proc_fd: the caller's working directory and the server's: it is in its own during a
+ * request only, so that tests and fuzzers keep theirs
  * @uid, @gid: put in the next requests
  * @room: writable bytes offered for the next reply, header included
  * @reply, @reply_len: the last reply's payload; valid until the next request
  */
 struct tfs {
 	char path[64];
-	int root_fd;
+	int root_fd, cwd_fd, proc_fd;
 	struct fs_server *fs;
 	uint32_t uid, gid;
 	size_t room;
