@@ -23,8 +23,10 @@
  * - Stdin window: bootstrap `stdin_ack` says that the host understands core.exec.stdin.ack, ready
  *   `stdin_window` is how many bytes of stdin per session it may have unacknowledged. The agent
  *   acknowledges what the command has taken, or what was dropped after the command closed its
- *   stdin. Nothing but the session concerned ever waits. A session whose host overruns the window
- *   loses its stdin: exec.stdin.error with ENOBUFS, then end of file for the command.
+ *   stdin. A frame may be sent while less than the window is unacknowledged. Nothing but the
+ *   session concerned ever waits. A session whose host sends on regardless loses its stdin:
+ *   exec.stdin.error with ENOBUFS, then end of file for the command behind what was queued. Hosts
+ *   without stdin_ack have 4 MiB before that happens.
  */
 #ifndef PROTOCOL_PROTOCOL_H
 #define PROTOCOL_PROTOCOL_H
