@@ -11,6 +11,8 @@
  * Memory is bounded both ways: no more is read from the guest while an output is slow, nor from
  * stdin while the guest's window is used up. The loop never blocks on a stream, but for regular
  * files (and whatever else epoll cannot watch), which are read and written in place.
+ *
+ * The process must ignore SIGPIPE.
  */
 #ifndef RUNTIME_SESSION_H
 #define RUNTIME_SESSION_H
@@ -42,6 +44,8 @@ struct session;
  * @boot:      parameters of the guest. @security_profile none means "default"; stdin_ack is set by
  *             the session
  * @exec:      the command. rows and cols matter only with tty. Texts are made with text_of()
+ * @ready:     NULL, or called once when the guest is ready, before the command starts: the time to
+ *             make a terminal raw; must not call session_free()
  * @ready_timeout_ms: how long the guest may take to core.ready; 0 means SESSION_READY_TIMEOUT_MS
  */
 struct session_cfg {
@@ -49,6 +53,7 @@ struct session_cfg {
 	int stdin_fd, stdout_fd, stderr_fd;
 	struct bootstrap boot;
 	struct exec_request exec;
+	void (*ready)(void *ctx);
 	uint32_t ready_timeout_ms;
 };
 
