@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "block/block.h"
+#include "virtio/balloon.h"
 #include "virtio/block.h"
 #include "virtio/console.h"
 #include "virtio/fs.h"
@@ -99,6 +100,17 @@ static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
 
 /* ---- One function per kind of device; the table gives their order in the machine ---- */
 
+static int attach_balloon(struct machine *m, struct err *err)
+{
+	struct virtio_dev *dev;
+	int r;
+
+	if (m->vm->cfg.no_balloon)
+		return 0;
+	r = virtio_balloon_new(MIB(m->vm->cfg.ram_mib), &dev, err);
+	return r ? r : attach(m, dev, err);
+}
+
 static int attach_rng(struct machine *m, struct err *err)
 {
 	struct virtio_dev *dev;
@@ -181,6 +193,7 @@ static int attach_disks(struct machine *m, struct err *err)
 int devices_attach(struct machine *m, struct err *err)
 {
 	static int (*const kinds[])(struct machine *, struct err *) = {
+		attach_balloon,
 		attach_rng,
 		attach_console,
 		attach_shares,
