@@ -67,4 +67,11 @@ int virtio_console_new(const struct virtio_console_port *ports, unsigned n,
  */
 int virtio_console_resize(struct virtio_dev *dev, unsigned port, uint16_t rows, uint16_t cols);
 
+/*
+ * virtio_console_has_output() - is there anything the guest has written and the host side has not
+ * taken yet? For an orderly end: what is written in part counts, which the queues do not show. Any
+ * thread, without dev->lock.
+ */
+bool virtio_console_has_output(struct virtio_dev *dev);
+
 #endif

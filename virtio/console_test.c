@@ -1,208 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The console with an honest driver. What a hostile one does is in console_hostile_test.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-
-#include <fcntl.h>
-#include <linux/virtio_console.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
-#include "lib/loop.h"
-#include "lib/num.h"
-#include "virtio/console.h"
-#include "virtio/fake_driver.h"
-
-#define IN0	0
-#define OUT0	1
-#define CTL_IN	2
-#define CTL_OUT 3
-#define IN1	4
-#define OUT1	5
-#define BUF_LEN 256
-#define ALL	UINT64_MAX
-
-/*
- * struct rig - a console with two ports, each on a socket pair of which the test holds host[i]
- * @gpa: buffer behind each head, per queue
- */
-struct rig {
-	struct loop *loop;
-	struct virtio_dev *dev;
-	struct fake_driver *drv;
-	int host[2];
-	uint64_t gpa[6][32];
-};
-
-static void rig_make(struct rig *r, const struct virtio_console_port *ports, unsigned n,
-	enum virtio_console_resize_order order)
-{
-	assert_int_equal(loop_new(&r->loop, NULL), 0);
-	assert_int_equal(virtio_console_new(ports, n, order, &r->dev, NULL), 0);
-	assert_int_equal(fake_driver_new(r->dev, r->loop, &r->drv, NULL), 0);
-}
-
-static struct rig *rig_new(enum virtio_console_resize_order order)
-{
-	struct rig *r = calloc(1, sizeof(*r));
-	struct virtio_console_port ports[2] = {
-		{ .console = true, .rows = 24, .cols = 80 },
-		{ .name = "agent" },
-	};
-
-	assert_non_null(r);
-	for (int i = 0; i < 2; i++) {
-		int pair[2];
-
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-		r->host[i] = pair[0];
-		assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
-		ports[i].in_fd = ports[i].out_fd = pair[1];
-	}
-	rig_make(r, ports, 2, order);
-	for (int i = 0; i < 2; i++)
-		close(ports[i].in_fd);
-	return r;
-}
-
-static void rig_free(struct rig *r)
-{
-	fake_driver_free(r->drv);
-	virtio_dev_free(r->dev);
-	loop_free(r->loop);
-	for (int i = 0; i < 2; i++)
-		close(r->host[i]);
-	free(r);
-}
-
-static int setup(void **state)
-{
-	struct rig *r = rig_new(VIRTIO_CONSOLE_COLS_ROWS);
-
-	assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
-	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_free(*state);
-	return 0;
-}
-
-static void turn(struct rig *r)
-{
-	for (int i = 0; i < 4; i++) {
-		assert_int_equal(loop_run_once(r->loop, 0, NULL), 0);
-		(void)fake_settle(r->drv);
-	}
-}
-
-/* Offer @n buffers of @len bytes for the device to write into. */
-static void offer(struct rig *r, unsigned qi, unsigned n, uint32_t len)
-{
-	while (n--) {
-		struct fake_seg seg = { fake_alloc(r->drv, len), len, true };
-		int head = fake_post(r->drv, qi, &seg, 1);
-
-		assert_true(head >= 0);
-		r->gpa[qi][head] = seg.gpa;
-	}
-	fake_kick(r->drv, qi);
-	(void)fake_settle(r->drv);
-}
-
-static int taken(struct rig *r, unsigned qi, char *dst, size_t max)
-{
-	uint32_t head, written;
-
-	if (!fake_used(r->drv, qi, &head, &written))
-		return -1;
-	assert_true(written <= max);
-	if (written)
-		memcpy(dst, fake_ptr(r->drv, r->gpa[qi][head], written), written);
-	return (int)written;
-}
-
-static void control(struct rig *r, uint32_t id, uint16_t event, uint16_t value)
-{
-	uint8_t msg[8];
-
-	store_le32(msg, id);
-	store_le16(msg + 4, event);
-	store_le16(msg + 6, value);
-	assert_int_equal(fake_request(r->drv, CTL_OUT, msg, sizeof(msg), NULL, 0), 0);
-}
-
-static void expect_none(struct rig *r, unsigned qi)
-{
-	char byte[BUF_LEN];
-
-	assert_int_equal(taken(r, qi, byte, sizeof(byte)), -1);
-}
-
-static void expect_control(
-	struct rig *r, uint32_t id, uint16_t event, uint16_t value, const void *extra, int len)
-{
-	char msg[BUF_LEN];
-	int n = taken(r, CTL_IN, msg, sizeof(msg));
-
-	assert_int_equal(n, 8 + len);
-	assert_int_equal(load_le32(msg), id);
-	assert_int_equal(load_le16(msg + 4), event);
-	assert_int_equal(load_le16(msg + 6), value);
-	if (len)
-		assert_memory_equal(msg + 8, extra, len);
-}
-
-static void set_up_ports(struct rig *r)
-{
-	static const uint16_t size[2] = { 80, 24 };
-
-	offer(r, CTL_IN, 16, BUF_LEN);
-	control(r, VIRTIO_CONSOLE_BAD_ID, VIRTIO_CONSOLE_DEVICE_READY, 1);
-	expect_control(r, 0, VIRTIO_CONSOLE_PORT_ADD, 1, NULL, 0);
-	expect_control(r, 1, VIRTIO_CONSOLE_PORT_ADD, 1, NULL, 0);
-	control(r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
-	expect_control(r, 0, VIRTIO_CONSOLE_CONSOLE_PORT, 1, NULL, 0);
-	expect_control(r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
-	expect_control(r, 0, VIRTIO_CONSOLE_RESIZE, 0, size, sizeof(size));
-	control(r, 1, VIRTIO_CONSOLE_PORT_READY, 1);
-	expect_control(r, 1, VIRTIO_CONSOLE_PORT_NAME, 1, "agent", 5);
-	expect_control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
-	expect_none(r, CTL_IN);
-}
-
-static void say(struct rig *r, int port, const char *text)
-{
-	assert_int_equal(write(r->host[port], text, strlen(text)), strlen(text));
-}
-
-static void expect_input(struct rig *r, unsigned qi, const char *want)
-{
-	char text[BUF_LEN];
-
-	assert_int_equal(taken(r, qi, text, sizeof(text)), strlen(want));
-	assert_memory_equal(text, want, strlen(want));
-}
-
-static void expect_output(struct rig *r, int port, const char *want)
-{
-	char text[BUF_LEN] = { 0 };
-
-	assert_int_equal(read(r->host[port], text, sizeof(text) - 1), strlen(want));
-	assert_string_equal(text, want);
-}
+#include "virtio/console_rig_test.h"
 
 /* --- what an honest driver sees --- */
 
@@ -384,9 +193,11 @@ static void test_full_host_blocks_only_its_queue(void **state)
 	set_up_ports(r);
 	assert_true(fake_post(r->drv, OUT1, &big, 1) >= 0);
 	assert_true(fake_post(r->drv, OUT1, &small, 1) >= 0);
+	assert_true(virtio_console_has_output(r->dev));
 	fake_kick(r->drv, OUT1);
 	turn(r);
 	assert_false(fake_used(r->drv, OUT1, NULL, NULL));
+	assert_true(virtio_console_has_output(r->dev));
 	fake_kick(r->drv, OUT1); /* kicking again changes nothing */
 	turn(r);
 	assert_int_equal(fake_request(r->drv, OUT0, "still", 5, NULL, 0), 0);
@@ -401,6 +212,7 @@ static void test_full_host_blocks_only_its_queue(void **state)
 		got += n;
 	}
 	assert_int_equal(got, BIG + 4);
+	assert_false(virtio_console_has_output(r->dev));
 	assert_true(fake_used(r->drv, OUT1, NULL, NULL));
 	assert_true(fake_used(r->drv, OUT1, NULL, NULL));
 }
@@ -416,7 +228,9 @@ static void test_reset_in_the_middle_of_output(void **state)
 	fake_kick(r->drv, OUT1);
 	turn(r);
 	assert_false(fake_used(r->drv, OUT1, NULL, NULL));
+	assert_true(virtio_console_has_output(r->dev)); /* the chain is popped, and half written */
 	fake_driver_stop(r->drv);
+	assert_false(virtio_console_has_output(r->dev));
 	assert_true(drain(r->host[1], SIZE_MAX) > 0);
 	turn(r); /* the watch is still armed and finds the device inactive */
 	assert_int_equal(drain(r->host[1], SIZE_MAX), 0);
@@ -444,15 +258,6 @@ static void test_reset_with_input_waiting(void **state)
 	control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	turn(r);
 	expect_input(r, IN1, "kept");
-}
-
-static unsigned used_now(struct rig *r, unsigned qi)
-{
-	unsigned n = 0;
-
-	while (fake_used(r->drv, qi, NULL, NULL))
-		n++;
-	return n;
 }
 
 static void test_work_per_kick_is_bounded(void **state)
@@ -617,248 +422,6 @@ static void test_resize_from_another_thread(void **state)
 	assert_int_equal(last, 499);
 }
 
-/* --- hostile drivers --- */
-
-static void test_junk_control_messages(void **state)
-{
-	struct rig *r = *state;
-
-	set_up_ports(r);
-	assert_int_equal(fake_request(r->drv, CTL_OUT, "1234567", 7, NULL, 0), 0);
-	assert_int_equal(fake_request(r->drv, CTL_OUT, "x", 1, NULL, 0), 0);
-	for (uint32_t event = 0; event < 12; event++) {
-		control(r, 2, (uint16_t)event, 0);
-		control(r, 0xffffffff, (uint16_t)event, 0xffff & (event ? 1 : 0));
-		control(r, 0x80000000, (uint16_t)event, 0);
-	}
-	control(r, 2, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	control(r, 0xffff, VIRTIO_CONSOLE_PORT_READY, 1);
-	control(r, 0, VIRTIO_CONSOLE_PORT_READY, 0); /* the driver failed to set it up */
-	control(r, 0, 0xffff, 0xffff);
-	control(r, 1, VIRTIO_CONSOLE_RESIZE, 1);
-	expect_none(r, CTL_IN);
-	assert_false(fake_is_broken(r->drv));
-}
-
-/* The wrong direction: buffers that the device cannot write, or that hold nothing to read. */
-static void test_wrong_directions(void **state)
-{
-	struct rig *r = *state;
-	uint8_t msg[8];
-	struct fake_seg readable = { fake_alloc(r->drv, BUF_LEN), BUF_LEN, false };
-
-	assert_true(fake_post(r->drv, CTL_IN, &readable, 1) >= 0);
-	control(r, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
-	assert_int_equal(used_now(r, CTL_IN), 1); /* given back, with nothing in it */
-	assert_int_equal(fake_request(r->drv, CTL_OUT, NULL, 0, msg, sizeof(msg)), 0);
-	assert_int_equal(fake_request(r->drv, OUT0, NULL, 0, msg, sizeof(msg)), 0);
-	assert_true(fake_post(r->drv, IN1, &readable, 1) >= 0);
-	control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	say(r, 1, "data");
-	turn(r);
-	assert_int_equal(used_now(r, IN1), 1);
-	offer(r, IN1, 1, BUF_LEN);
-	expect_input(r, IN1, "data");
-	assert_false(fake_is_broken(r->drv));
-}
-
-static void test_small_control_buffers(void **state)
-{
-	struct rig *r = *state;
-
-	/* ADD of port 0 does not fit and is lost; ADD of port 1 does */
-	offer(r, CTL_IN, 1, 7);
-	offer(r, CTL_IN, 1, 8);
-	control(r, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
-	assert_int_equal(used_now(r, CTL_IN), 2);
-	/* the name does not fit, the rest goes on */
-	offer(r, CTL_IN, 2, 12);
-	control(r, 1, VIRTIO_CONSOLE_PORT_READY, 1);
-	assert_int_equal(taken(r, CTL_IN, NULL, 0), 0);
-	expect_control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
-}
-
-static void test_repeated_requests_do_not_pile_up(void **state)
-{
-	struct rig *r = *state;
-
-	for (int i = 0; i < 200; i++) {
-		control(r, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
-		control(r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
-		control(r, 0, VIRTIO_CONSOLE_PORT_OPEN, (uint16_t)i);
-	}
-	offer(r, CTL_IN, 32, BUF_LEN);
-	assert_int_equal(used_now(r, CTL_IN), 5); /* two ADDs, CONSOLE, OPEN, RESIZE */
-}
-
-static void test_broken_rings_stop_the_device(void **state)
-{
-	static const unsigned queues[] = { IN0, OUT0, CTL_IN, CTL_OUT, IN1, OUT1 };
-
-	for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
-		struct rig *r = rig_new(VIRTIO_CONSOLE_COLS_ROWS);
-		struct virtq_desc loop = { FAKE_LOW_GPA, 4, VIRTQ_DESC_F_NEXT, 0 };
-
-		assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
-		set_up_ports(r);
-		control(r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-		control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-		while (fake_used(r->drv, queues[i], NULL, NULL))
-			;
-		if (queues[i] == CTL_IN) { /* use up the honest ones first */
-			for (int k = 0; k < 12; k++) {
-				control(r, 1, VIRTIO_CONSOLE_PORT_READY, 1);
-				(void)used_now(r, CTL_IN);
-			}
-		}
-		fake_write_desc(r->drv, queues[i], 31,
-			(struct virtq_desc){ loop.addr, loop.len, loop.flags, 31 });
-		fake_post_head(r->drv, queues[i], 31);
-		fake_kick(r->drv, queues[i]);
-		turn(r);
-		assert_true(fake_is_broken(r->drv));
-		/* silence until the reset, whatever comes */
-		say(r, 1, "x");
-		turn(r);
-		fake_kick(r->drv, queues[i]);
-		fake_driver_stop(r->drv);
-		assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
-		set_up_ports(r);
-		rig_free(r);
-	}
-}
-
-/* --- other kinds of host descriptors --- */
-
-static void one_port_rig(struct rig *r, int in_fd, int out_fd, uint64_t limit)
-{
-	struct virtio_console_port port = {
-		.name = "io", .in_fd = in_fd, .out_fd = out_fd, .out_limit = limit
-	};
-
-	rig_make(r, &port, 1, VIRTIO_CONSOLE_COLS_ROWS);
-	r->host[0] = r->host[1] = -1;
-	assert_int_equal(fake_driver_start(r->drv, ALL, NULL), 0);
-}
-
-static void one_port_done(struct rig *r)
-{
-	fake_driver_free(r->drv);
-	virtio_dev_free(r->dev);
-	loop_free(r->loop);
-}
-
-static void test_regular_files(void **state)
-{
-	struct rig r = { 0 };
-	FILE *in = tmpfile(), *out = tmpfile();
-	char text[16] = { 0 };
-
-	assert_true(in && out);
-	fputs("from a file", in);
-	rewind(in);
-	one_port_rig(&r, fileno(in), fileno(out), 0);
-	offer(&r, CTL_IN, 8, BUF_LEN);
-	control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	offer(&r, IN0, 4, 6);
-	expect_input(&r, IN0, "from a");
-	expect_input(&r, IN0, " file");
-	expect_none(&r, IN0);
-	expect_control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 0, NULL, 0);
-	assert_int_equal(fake_request(r.drv, OUT0, "to a file", 9, NULL, 0), 0);
-	assert_int_equal(pread(fileno(out), text, sizeof(text), 0), 9);
-	assert_string_equal(text, "to a file");
-	one_port_done(&r);
-	fclose(in);
-	fclose(out);
-}
-
-static void test_no_host_side(void **state)
-{
-	struct rig r = { 0 };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	one_port_rig(&r, -1, -1, 0);
-	offer(&r, CTL_IN, 4, BUF_LEN);
-	control(&r, 0, VIRTIO_CONSOLE_PORT_READY, 1);
-	expect_control(&r, 0, VIRTIO_CONSOLE_PORT_NAME, 1, "io", 2);
-	expect_control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL, 0);
-	control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	offer(&r, IN0, 1, BUF_LEN);
-	expect_none(&r, IN0);
-	assert_int_equal(fake_request(r.drv, OUT0, "gone", 4, NULL, 0), 0);
-	one_port_done(&r);
-
-	one_port_rig(&r, null, null, 0);
-	offer(&r, CTL_IN, 4, BUF_LEN);
-	control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	offer(&r, IN0, 1, BUF_LEN);
-	expect_control(&r, 0, VIRTIO_CONSOLE_PORT_OPEN, 0, NULL, 0);
-	assert_int_equal(fake_request(r.drv, OUT0, "gone", 4, NULL, 0), 0);
-	one_port_done(&r);
-	close(null);
-}
-
-static void test_output_limit(void **state)
-{
-	struct rig r = { 0 };
-	FILE *out = tmpfile();
-	char text[16] = { 0 };
-
-	assert_non_null(out);
-	one_port_rig(&r, -1, fileno(out), 7);
-	for (int i = 0; i < 40; i++)
-		assert_int_equal(fake_request(r.drv, OUT0, "abcd", 4, NULL, 0), 0);
-	assert_int_equal(pread(fileno(out), text, sizeof(text), 0), 7);
-	assert_string_equal(text, "abcdabc");
-	one_port_done(&r);
-	fclose(out);
-}
-
-static void test_host_side_goes_away(void **state)
-{
-	struct rig r = { 0 };
-	int fds[2], full = open("/dev/full", O_WRONLY | O_CLOEXEC);
-
-	assert_int_equal(pipe(fds), 0);
-	one_port_rig(&r, -1, fds[1], 0);
-	close(fds[0]);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(fake_request(r.drv, OUT0, "abcd", 4, NULL, 0), 0);
-	one_port_done(&r);
-	close(fds[1]);
-	one_port_rig(&r, -1, full, 0);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(fake_request(r.drv, OUT0, "abcd", 4, NULL, 0), 0);
-	one_port_done(&r);
-	close(full);
-}
-
-static void test_constructor(void **state)
-{
-	struct virtio_console_port port = { .in_fd = -1, .out_fd = -1 };
-	struct virtio_dev *dev = NULL;
-	struct err err = ERR_INIT;
-	char name[VIRTIO_CONSOLE_NAME_MAX + 2];
-
-	assert_int_equal(virtio_console_new(&port, 0, 0, &dev, NULL), -EINVAL);
-	assert_int_equal(
-		virtio_console_new(&port, VIRTIO_CONSOLE_MAX_PORTS + 1, 0, &dev, &err), -EINVAL);
-	assert_string_equal(err.msg, "a console has 1 to 30 ports, not 31");
-	memset(name, 'n', sizeof(name));
-	name[sizeof(name) - 1] = '\0';
-	port.name = name;
-	assert_int_equal(virtio_console_new(&port, 1, 0, &dev, &err), -EINVAL);
-	port.name = NULL;
-	port.out_fd = 99999;
-	assert_int_equal(virtio_console_new(&port, 1, 0, &dev, &err), -EBADF);
-	assert_string_equal(
-		err.msg, "console port 0: look at descriptor 99999: Bad file descriptor");
-	assert_null(dev);
-}
-
-#define rig_test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -880,16 +443,6 @@ int main(void)
 		cmocka_unit_test(test_resize_rows_first),
 		rig_test(test_resize_before_the_port_is_ready),
 		rig_test(test_resize_from_another_thread),
-		rig_test(test_junk_control_messages),
-		rig_test(test_wrong_directions),
-		rig_test(test_small_control_buffers),
-		rig_test(test_repeated_requests_do_not_pile_up),
-		cmocka_unit_test(test_broken_rings_stop_the_device),
-		cmocka_unit_test(test_regular_files),
-		cmocka_unit_test(test_no_host_side),
-		cmocka_unit_test(test_output_limit),
-		cmocka_unit_test(test_host_side_goes_away),
-		cmocka_unit_test(test_constructor),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
