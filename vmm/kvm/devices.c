@@ -231,18 +231,6 @@ static void serve_last_kicks(struct virtio_dev *dev)
 	(void)pthread_mutex_unlock(&dev->lock);
 }
 
-/* The console's odd queues carry output. */
-static bool has_output(struct virtio_dev *console)
-{
-	bool any = false;
-
-	(void)pthread_mutex_lock(&console->lock);
-	for (unsigned qi = 1; console->active && qi < console->n_queues; qi += 2)
-		any |= virtqueue_has_avail(&console->queue[qi]);
-	(void)pthread_mutex_unlock(&console->lock);
-	return any;
-}
-
 struct drain {
 	struct machine *m;
 	struct loop_timer *timer;
@@ -254,7 +242,7 @@ static void on_drain(void *ctx)
 	struct drain *d = ctx;
 	uint64_t now = clock_mono_ns();
 
-	if (now >= d->deadline || !has_output(d->m->console))
+	if (now >= d->deadline || !virtio_console_has_output(d->m->console))
 		loop_stop(d->m->vm->loop, 0);
 	else
 		loop_timer_arm(d->timer, now + DRAIN_STEP_MS * NS_PER_MS);
@@ -265,7 +253,8 @@ static void drain_console(struct machine *m)
 {
 	struct drain d = { .m = m, .deadline = clock_mono_ns() + DRAIN_MS * NS_PER_MS };
 
-	if (!has_output(m->console) || loop_timer_new(m->vm->loop, on_drain, &d, &d.timer, NULL))
+	if (!virtio_console_has_output(m->console) ||
+		loop_timer_new(m->vm->loop, on_drain, &d, &d.timer, NULL))
 		return;
 	loop_timer_arm(d.timer, 0);
 	(void)loop_run(m->vm->loop, NULL);
