@@ -314,4 +314,28 @@ __asm__(".globl _start\n"
 	"_start:\n"
 	"	mov %rsi, %rdi\n"
 	"	call payload_main\n"
-	"1:	jmp 1b\n");
+	"1:	jmp 1b\n"
+	/* PVH: 32-bit, no paging, ebx points to the start info. Says 0x2b if that is well-formed.
+	 */
+	".code32\n"
+	"pvh_start:\n"
+	"	mov $0xe9, %al\n"
+	"	cmpl $0x336ec578, (%ebx)\n" /* magic */
+	"	jne 1f\n"
+	"	mov 24(%ebx), %esi\n"	    /* command line */
+	"	cmpl $0x6f626572, (%esi)\n" /* "rebo" */
+	"	jne 1f\n"
+	"	cmpl $2, 48(%ebx)\n" /* memory map: two ranges */
+	"	jne 1f\n"
+	"	mov $0x2b, %al\n"
+	"1:	out %al, $0x80\n"
+	"	mov $0xfe, %al\n"
+	"	out %al, $0x64\n"
+	"	jmp 1b\n"
+	".code64\n"
+	".pushsection .note.Xen, \"a\", @note\n"
+	"	.align 4\n"
+	"	.long 4, 4, 18\n" /* XEN_ELFNOTE_PHYS32_ENTRY */
+	"	.asciz \"Xen\"\n"
+	"	.long pvh_start\n"
+	".popsection\n");
