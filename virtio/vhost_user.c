@@ -19,7 +19,6 @@
 
 #define PROTOCOL_FEATURES                                                                          \
 	(VIRTIO_BIT(VHOST_USER_PROTOCOL_F_MQ) | VIRTIO_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |      \
-		VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIG) |                                         \
 		VIRTIO_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |                                 \
 		VIRTIO_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |                                   \
 		VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) |                            \
@@ -59,18 +58,29 @@ static int set_features(struct vhost_user *vu, struct vu_msg *m, struct err *err
 	return 0;
 }
 
+/*
+ * offered_protocol() - CONFIG only where front ends want it: they warn about it for a device
+ * without a config space, and the one of fs (its tag) is always the front end's own.
+ */
+static uint64_t offered_protocol(const struct vhost_user *vu)
+{
+	bool config = vu->dev->config_len > 0 && vu->dev->ops->id != VIRTIO_ID_FS;
+
+	return PROTOCOL_FEATURES | (config ? VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIG) : 0);
+}
+
 static int get_protocol_features(struct vhost_user *vu, struct vu_msg *m, struct err *err)
 {
-	return reply_u64(vu, m, PROTOCOL_FEATURES, err);
+	return reply_u64(vu, m, offered_protocol(vu), err);
 }
 
 static int set_protocol_features(struct vhost_user *vu, struct vu_msg *m, struct err *err)
 {
 	uint64_t features = load_le64(m->payload);
 
-	if (features & ~PROTOCOL_FEATURES)
+	if (features & ~offered_protocol(vu))
 		return err_msg(err, EINVAL, "protocol features 0x%llx were not offered",
-			(unsigned long long)(features & ~PROTOCOL_FEATURES));
+			(unsigned long long)(features & ~offered_protocol(vu)));
 	vu->protocol_features = features;
 	return 0;
 }
