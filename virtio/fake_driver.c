@@ -480,7 +480,7 @@ void fake_config_read(struct fake_driver *drv, uint32_t off, void *dst, uint32_t
 
 	memset(dst, 0, len);
 	pthread_mutex_lock(&dev->lock);
-	if (range_ok(off, len, dev->config_len))
+	if (len > 0 && range_ok(off, len, dev->config_len))
 		dev->ops->config_read(dev, off, dst, len);
 	pthread_mutex_unlock(&dev->lock);
 }

@@ -377,7 +377,7 @@ static void read_config(struct virtio_mmio *m, uint64_t off, void *data, uint32_
 {
 	struct virtio_dev *dev = m->dev;
 
-	if (range_ok(off, len, dev->config_len))
+	if (len > 0 && range_ok(off, len, dev->config_len))
 		dev->ops->config_read(dev, (uint32_t)off, data, len);
 }
 
@@ -385,7 +385,7 @@ static void write_config(struct virtio_mmio *m, uint64_t off, const void *data, 
 {
 	struct virtio_dev *dev = m->dev;
 
-	if (status_is(m, STATUS_DRIVER, 0) && dev->ops->config_write &&
+	if (status_is(m, STATUS_DRIVER, 0) && dev->ops->config_write && len > 0 &&
 		range_ok(off, len, dev->config_len))
 		dev->ops->config_write(dev, (uint32_t)off, data, len);
 }

@@ -450,6 +450,20 @@ static void test_config_space(void **state)
 	assert_int_equal(f->nd->config[15], 'x');
 }
 
+/* Found by the fuzz target: an empty access fits into an empty config space. */
+static void test_device_without_config(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t b[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+
+	handshake(f);
+	for (uint32_t len = 0; len <= 8; len++) {
+		virtio_mmio_write(f->mmio, R_CONFIG, b, len);
+		virtio_mmio_read(f->mmio, R_CONFIG, b, len);
+	}
+	assert_int_equal(b[7], 0);
+}
+
 static void test_config_change(void **state)
 {
 	struct fixture *f = *state;
@@ -588,6 +602,7 @@ int main(void)
 		T(test_queue_select_out_of_range),
 		T(test_odd_accesses),
 		T(test_config_space),
+		T_RNG(test_device_without_config),
 		T(test_config_change),
 		T(test_needs_reset),
 		T(test_activation_failure),
