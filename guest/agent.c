@@ -15,6 +15,8 @@
 /* Outputs of commands are read while less than this is queued for the host. */
 #define OUT_LOW KIB(256)
 
+#define READS_PER_ROUND 16
+
 /* ---- start and end ---- */
 
 int agent_init(struct agent *a, int port_fd, struct err *err)
@@ -166,22 +168,31 @@ static void drain_signals(struct agent *a)
 	exec_reap(a);
 }
 
-static void handle_port(struct agent *a, short revents)
+/*
+ * The console hands out a page per read, so a frame of stdin takes many; waiting in between would
+ * cost as much again. Bounded, so that a busy host leaves room for the commands' outputs.
+ */
+static void read_port(struct agent *a)
 {
-	int ret;
+	int ret = 1;
 
-	if (!revents)
-		return;
-	/* Hung up while nothing is to be read from it, or by an error: nobody is there any more. */
-	if ((revents & (POLLERR | POLLNVAL)) || (revents & (POLLHUP | POLLIN)) == POLLHUP) {
-		a->host_gone = true;
-		return;
+	for (int i = 0; i < READS_PER_ROUND && ret > 0 && !a->frames_left; i++) {
+		ret = agent_fill(a);
+		agent_handle_frames(a);
 	}
-	if (!(revents & POLLIN))
-		return;
-	ret = agent_fill(a);
 	if (ret < 0)
 		a->host_gone = true;
+}
+
+static void handle_port(struct agent *a, short revents)
+{
+	/* Hung up while nothing is to be read from it, or by an error: nobody is there any more. */
+	if ((revents & (POLLERR | POLLNVAL)) || (revents & (POLLHUP | POLLIN)) == POLLHUP)
+		a->host_gone = true;
+	else if (revents & POLLIN)
+		read_port(a);
+	else if (a->frames_left)
+		agent_handle_frames(a);
 }
 
 /* In the order of fill_poll_set(): nothing may start or end a command between the two. */
@@ -212,7 +223,6 @@ static int round_of(struct agent *a, struct poll_set *set)
 	handle_port(a, set->fds[POLL_PORT].revents);
 	if (set->fds[POLL_SIGNAL].revents || a->children_left)
 		drain_signals(a);
-	agent_handle_frames(a);
 	exec_sweep(a);
 	if (agent_flush(a) < 0)
 		a->host_gone = true;

@@ -148,9 +148,10 @@ int agent_handshake(struct agent *a, struct err *err)
 {
 	cleanup_cbor_pool struct cbor_pool pool = { 0 };
 	struct init_resolved resolved;
-	struct user user;
+	struct user user = { .uid = 0 };
 
-	if (user_resolve(a->defaults.user, &user, err) < 0)
+	/* Without one it is root, and reading passwd can wait until a command needs it. */
+	if (a->defaults.user && user_resolve(a->defaults.user, &user, err) < 0)
 		return err_wrap(err, "default user");
 	resolved.default_user.uid = user.uid;
 	resolved.default_user.gid = user.gid;
