@@ -19,7 +19,7 @@ static unsigned long mount_flags_of(const struct mount_flags *f)
 
 static int bad_path(struct text path, const char *why, struct err *err)
 {
-	return err_msg(err, EINVAL, "mount on '%s': %s", path.s, why);
+	return err_msg(err, EINVAL, "mount on '%.200s': %s", path.s, why);
 }
 
 /* "/a//b/./c/" to "/a/b/c" */
