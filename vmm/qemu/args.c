@@ -40,9 +40,11 @@ static const char *const fast_boot[] = {
 
 /*
  * With a single CPU the PIT does as well as the local APIC's timer, whose calibration is a wait of
- * 0.1 s. With more it would have to wake the others.
+ * 0.1 s. With more it would have to wake the others; and those are started one after the other,
+ * since in parallel they spin for each other: 2.6 s for 7 of them, against 1.0 s.
  */
-#define ONE_CPU_TOKENS " nolapic_timer"
+#define ONE_CPU_TOKENS	" nolapic_timer"
+#define MANY_CPU_TOKENS " cpuhp.parallel=0"
 
 static bool args_push(struct qemu_args *a, char *s)
 {
@@ -160,8 +162,8 @@ static int add_cmdline(struct qemu_args *a, const struct qemu_spec *s, struct er
 	len = snprintf(text, sizeof(text),
 		"reboot=t panic=-1 panic_print=0 nomodule console=hvc0%s rw quiet%s%s%s%s%s",
 		s->root_fs ? " rootfstype=virtiofs" : "", tsc, fast,
-		s->vcpus == 1 ? ONE_CPU_TOKENS : "", s->cmdline && *s->cmdline ? " " : "",
-		s->cmdline ? s->cmdline : "");
+		s->vcpus == 1 ? ONE_CPU_TOKENS : MANY_CPU_TOKENS,
+		s->cmdline && *s->cmdline ? " " : "", s->cmdline ? s->cmdline : "");
 	if (len < 0 || (size_t)len >= room)
 		return err_msg(
 			err, E2BIG, "kernel command line is longer than %zu bytes", room - 1);
