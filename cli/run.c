@@ -32,7 +32,7 @@
 /* After the command ended, the guest has this long to write its caches back and power off. */
 #define POWER_OFF_NS (5 * NS_PER_S)
 
-/* After the machine ended, the session has this long to forward what was said before. */
+/* After one of session and machine ended by itself, the other has this long to say its part. */
 #define DRAIN_NS NS_PER_S
 
 /* How often the terminal is looked after while the guest boots: raw when the command may read. */
@@ -60,6 +60,8 @@ struct run {
 	struct loop_watch *signal_watch, *console_watch;
 	struct loop_timer *deadline, *boot_tick;
 	struct tail console;
+	char line[256]; /* of the console, so far */
+	size_t line_len;
 
 	int signal;   /* received, 0: none */
 	bool aborted; /* by a signal, at once: exit_code is set */
@@ -73,21 +75,20 @@ struct run {
 
 static void maybe_stop(struct run *r)
 {
-	if (r->session_done && r->worker_ended) {
+	/* A guest whose agent never came up does not power off when asked. */
+	bool asked = r->session_done && session_ready(r->session);
+
+	if (r->session_done && r->worker_ended)
 		loop_stop(r->loop, 0);
-		return;
-	}
-	if (r->session_done)
-		loop_timer_arm(r->deadline, clock_mono_ns() + POWER_OFF_NS);
-	else if (r->worker_ended)
-		loop_timer_arm(r->deadline, clock_mono_ns() + DRAIN_NS);
+	else if (r->session_done || r->worker_ended)
+		loop_timer_arm(r->deadline, clock_mono_ns() + (asked ? POWER_OFF_NS : DRAIN_NS));
 }
 
 static void on_deadline(void *ctx)
 {
 	struct run *r = ctx;
 
-	if (!r->worker_ended)
+	if (!r->worker_ended && session_ready(r->session))
 		log_warn("the guest did not power off in time; it was killed");
 	loop_stop(r->loop, 0);
 }
@@ -167,15 +168,16 @@ static void on_boot_tick(void *ctx)
 		log_warn("%s", err.msg);
 }
 
-static void log_console(const char *text, size_t len)
+/* The guest's console comes in pieces; the log wants lines. */
+static void log_console(struct run *r, const char *text, size_t len)
 {
-	while (len > 0 && log_enabled(LOG_DEBUG)) {
-		const char *end = memchr(text, '\n', len);
-		size_t line = end ? (size_t)(end - text) : len;
-
-		log_debug("console: %.*s", (int)line, text);
-		text += line + (end != NULL);
-		len -= line + (end != NULL);
+	for (size_t i = 0; i < len && log_enabled(LOG_DEBUG); i++) {
+		if (text[i] != '\n' && r->line_len < sizeof(r->line))
+			r->line[r->line_len++] = text[i];
+		if (text[i] != '\n' && r->line_len < sizeof(r->line))
+			continue;
+		log_debug("console: %.*s", (int)r->line_len, r->line);
+		r->line_len = 0;
 	}
 }
 
@@ -187,7 +189,7 @@ static void on_console(void *ctx, int fd, uint32_t events)
 
 	if (n > 0) {
 		tail_add(&r->console, text, (size_t)n);
-		log_console(text, (size_t)n);
+		log_console(r, text, (size_t)n);
 	} else if (n == 0 || errno != EAGAIN) {
 		loop_remove(&r->console_watch);
 	}

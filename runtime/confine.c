@@ -12,12 +12,14 @@
  */
 #include "runtime/confine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -204,7 +206,6 @@ static const int denied[] = {
 	SYS_umount2,
 	SYS_pivot_root,
 	SYS_chroot,
-	SYS_unshare,
 	SYS_setns,
 	SYS_open_tree,
 	SYS_move_mount,
@@ -252,7 +253,7 @@ static const int denied[] = {
 #define X32_BIT 0x40000000u
 
 /* A compare-and-return pair each, since jumps to a common end would not reach (8 bits). */
-#define FILTER_LEN (4 + 2 * ARRAY_LEN(denied) + 3)
+#define FILTER_LEN (4 + 2 * ARRAY_LEN(denied) + 7)
 
 static void build_filter(struct sock_filter *f)
 {
@@ -272,7 +273,14 @@ static void build_filter(struct sock_filter *f)
 	/* The same calls under their x32 numbers would pass by the list. */
 	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	/* Threads of the file server take a umask of their own, and nothing else. */
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 3);
+	f[n++] = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE_FS, 1, 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	assert(n == FILTER_LEN);
 }
 
 static int restrict_calls(struct err *err)

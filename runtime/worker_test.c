@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,8 @@ static void probe(struct vm *vm, char *out)
 	*out++ = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 'n' : '-';
 	*out++ = getsid(0) == getpid() ? 'S' : '-';
 	*out++ = socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0 ? 'u' : '-';
+	*out++ = unshare(CLONE_FS) == 0 ? 'f' : '-';
+	*out++ = unshare(CLONE_NEWNS) == 0 ? 'm' : '-';
 	*out = '\0';
 }
 
@@ -216,7 +219,7 @@ static void is_confined(void **state)
 		print_message("paths are not confined here: no Landlock\n");
 		s.end.exit.detail[1] = '-';
 	}
-	assert_string_equal(s.end.exit.detail, "w----nSu");
+	assert_string_equal(s.end.exit.detail, "w----nSuf-");
 }
 
 static void free_kills(void **state)
