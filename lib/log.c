@@ -55,8 +55,14 @@ void log_set_phase_fd(int fd)
 	sink.phase_fd = fd;
 }
 
+void log_phase_at(const char *name, uint64_t ns)
+{
+	if (sink.phase_fd >= 0)
+		dprintf(sink.phase_fd, "phase %s %" PRIu64 "\n", name, ns);
+}
+
 void log_phase(const char *name)
 {
 	if (sink.phase_fd >= 0)
-		dprintf(sink.phase_fd, "phase %s %" PRIu64 "\n", name, clock_mono_ns());
+		log_phase_at(name, clock_mono_ns());
 }

@@ -44,6 +44,9 @@ void log_write(enum log_level level, const char *fmt, ...) __attribute__((format
  */
 void log_phase(const char *name);
 
+/* log_phase_at() - as log_phase(), for a point that was not seen itself: @ns on CLOCK_MONOTONIC. */
+void log_phase_at(const char *name, uint64_t ns);
+
 /* log_set_phase_fd() - borrow @fd (-1: off) for log_phase() lines. */
 void log_set_phase_fd(int fd);
 

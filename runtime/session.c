@@ -283,8 +283,18 @@ static void send_request(struct session *s)
 		(void)message_append(&s->to_guest, EXEC_ID, MSG_EXEC_RESIZE, &s->size);
 }
 
+/* When init started, from the guest's clock: how long ago it says that was. Foreign numbers. */
+static void log_init_phase(const struct ready *ready, uint64_t now)
+{
+	uint64_t ago = ready->ready_time_ns - ready->boot_time_ns;
+
+	if (ready->ready_time_ns >= ready->boot_time_ns && ago < now)
+		log_phase_at("init-started", now - ago);
+}
+
 static void take_ready(struct session *s, const struct ready *ready)
 {
+	log_init_phase(ready, clock_mono_ns());
 	log_phase("agent-ready");
 	log_debug("guest ready: booted %llu ms, initialised %llu ms",
 		(unsigned long long)(ready->ready_time_ns / NS_PER_MS),
