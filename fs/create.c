@@ -22,9 +22,10 @@ static int req_new_name(struct fs_req *r, struct fs_name *name)
 	return rc;
 }
 
-/* The new object behind *@fd (O_PATH, taken) becomes a node with its owner set. */
-static int adopt(struct fs_req *r, int *fd, mode_t mode, uint32_t rdev, struct node **ret,
-	struct statx *ret_stx)
+/* The new object behind *@fd (O_PATH, taken), @name if it has one, becomes a node with its owner
+ * set. */
+static int adopt(struct fs_req *r, int *fd, const char *name, mode_t mode, uint32_t rdev,
+	struct node **ret, struct statx *ret_stx)
 {
 	struct node fresh = { .fd = *fd };
 
@@ -36,7 +37,7 @@ static int adopt(struct fs_req *r, int *fd, mode_t mode, uint32_t rdev, struct n
 	if (rc == 0)
 		rc = node_statx(&fresh, ret_stx);
 	if (rc == 0)
-		rc = node_remember(r->fs, fd, ret_stx, ret);
+		rc = node_remember(r->fs, fd, ret_stx, r->node->id, name, ret);
 	if (rc == 0 && fresh.has_link_owner) {
 		pthread_mutex_lock(node_stripe(r->fs, *ret));
 		(*ret)->has_link_owner = true;
@@ -52,8 +53,8 @@ static ssize_t created(struct fs_req *r, const char *name, mode_t mode, uint32_t
 {
 	struct statx stx;
 	struct node *node;
-	cleanup_fd int fd = open_child(r->node, name);
-	int rc = fd < 0 ? fd : adopt(r, &fd, mode, rdev, &node, &stx);
+	cleanup_fd int fd = open_child(r->fs, r->node, name);
+	int rc = fd < 0 ? fd : adopt(r, &fd, name, mode, rdev, &node, &stx);
 
 	if (rc < 0) {
 		(void)unlinkat(r->node->fd, name, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
@@ -130,16 +131,16 @@ ssize_t op_symlink(struct fs_req *r)
 ssize_t op_link(struct fs_req *r)
 {
 	char proc_name[FS_PROC_NAME_MAX];
-	struct node *node = NULL;
+	struct node *node = NULL, *old;
 	struct fs_name name;
 	struct statx stx;
 	int rc = req_new_name(r, &name);
 
 	if (rc < 0)
 		return rc;
-	struct node *old = node_get(r->fs, r->arg.link.oldnodeid);
-	if (!old)
-		return -ESTALE;
+	rc = node_get(r->fs, r->arg.link.oldnodeid, &old);
+	if (rc < 0)
+		return rc;
 	node_proc_name(old, proc_name);
 	if (old->extra)
 		rc = -EPERM;
@@ -148,7 +149,7 @@ ssize_t op_link(struct fs_req *r)
 	else
 		rc = node_statx(old, &stx);
 	if (rc == 0)
-		node = node_known(r->fs, &stx);
+		node = node_known(r->fs, &stx, r->node->id, name.s);
 	node_put(r->fs, old);
 	if (rc < 0)
 		return rc;
@@ -161,7 +162,10 @@ static int open_path_twin(struct fs_server *fs, int fd)
 	char name[FS_PROC_NAME_MAX];
 
 	(void)snprintf(name, sizeof(name), "%d", fd);
-	int twin = openat(fs->proc_fd, name, O_PATH | O_CLOEXEC);
+	int twin;
+	do
+		twin = openat(fs->proc_fd, name, O_PATH | O_CLOEXEC);
+	while (twin < 0 && errno == EMFILE && fd_relieve(fs));
 	return twin < 0 ? -errno : twin;
 }
 
@@ -184,12 +188,12 @@ static ssize_t create_reply(struct fs_req *r, int *fd, struct node *node, const 
 }
 
 /* A file made just now and open as *@fd becomes node and handle. */
-static ssize_t created_open(struct fs_req *r, int *fd, mode_t mode)
+static ssize_t created_open(struct fs_req *r, int *fd, const char *name, mode_t mode)
 {
 	struct statx stx;
 	struct node *node;
 	cleanup_fd int path_fd = open_path_twin(r->fs, *fd);
-	int rc = path_fd < 0 ? path_fd : adopt(r, &path_fd, mode, 0, &node, &stx);
+	int rc = path_fd < 0 ? path_fd : adopt(r, &path_fd, name, mode, 0, &node, &stx);
 
 	return rc < 0 ? rc : create_reply(r, fd, node, &stx);
 }
@@ -223,8 +227,11 @@ static int create_file(struct fs_req *r, const char *name, int flags, mode_t mod
 		.mode = owner_host_mode(r->fs, mode),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
-	long fd = syscall(SYS_openat2, r->node->fd, name, &how, sizeof(how));
+	long fd;
 
+	do
+		fd = syscall(SYS_openat2, r->node->fd, name, &how, sizeof(how));
+	while (fd < 0 && errno == EMFILE && fd_relieve(r->fs));
 	return fd < 0 ? -errno : (int)fd;
 }
 
@@ -243,7 +250,7 @@ ssize_t op_create(struct fs_req *r)
 		return create_existing(r, name.s, acc | ((int)in->flags & O_TRUNC));
 	if (fd < 0)
 		return fd;
-	ssize_t ret = created_open(r, &fd, mode);
+	ssize_t ret = created_open(r, &fd, name.s, mode);
 	if (ret < 0)
 		(void)unlinkat(r->node->fd, name.s, 0);
 	return ret;
@@ -261,5 +268,5 @@ ssize_t op_tmpfile(struct fs_req *r)
 		openat(r->node->fd, ".", acc | O_TMPFILE | O_CLOEXEC, owner_host_mode(r->fs, mode));
 	if (fd < 0)
 		return -errno;
-	return created_open(r, &fd, mode);
+	return created_open(r, &fd, NULL, mode);
 }

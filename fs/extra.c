@@ -18,13 +18,15 @@ bool extra_hides(const struct fs_server *fs, const struct node *dir, const char 
 
 struct node *extra_find(struct fs_server *fs, const struct node *dir, const char *name)
 {
+	struct node *node;
+
 	if (dir->id != FUSE_ROOT_ID)
 		return NULL;
 	for (unsigned i = 0; i < fs->n_extra; i++) {
 		/* Their nodes were made right after the root's, in order, and are never forgotten.
 		 */
 		if (!strcmp(fs->extra[i].name, name))
-			return node_get(fs, FUSE_ROOT_ID + 1 + i);
+			return node_get(fs, FUSE_ROOT_ID + 1 + i, &node) == 0 ? node : NULL;
 	}
 	return NULL;
 }

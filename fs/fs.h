@@ -52,8 +52,11 @@ enum fs_owner_mode { FS_OWNER_HOST, FS_OWNER_XATTR };
  * (duplicated)
  * @read_only: every mutating opcode fails with EROFS
  * @extra: borrowed, must outlive the server
- * @max_open, @max_nodes: caps on host descriptors, one for each open file and each object the
- * client remembers; beyond them the client gets ENFILE. 0 picks defaults from RLIMIT_NOFILE
+ * @max_open: files and directories the client may have open; ENFILE beyond. 0: a quarter of
+ * RLIMIT_NOFILE, at most 16384
+ * @max_nodes: objects the client may remember (some 200 bytes each); ENFILE beyond. 0: 1048576
+ * @max_fds: descriptors for remembered objects; those of unused ones are closed and opened again by
+ * name when needed. 0: half of RLIMIT_NOFILE, at most 65536
  */
 struct fs_config {
 	int root_fd;
@@ -61,7 +64,7 @@ struct fs_config {
 	enum fs_owner_mode owner;
 	const struct fs_extra *extra;
 	unsigned n_extra;
-	unsigned max_open, max_nodes;
+	unsigned max_open, max_nodes, max_fds;
 };
 
 /*

@@ -12,10 +12,14 @@
  * with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS) as a second fence; an existing object is
  * re-opened through its own /proc/self/fd entry, only if it is a regular file or a directory.
  *
+ * Descriptors. A process has fewer of them than a client may know objects, so a node that no
+ * request uses may have its descriptor closed and opened again later, by the name it was last seen
+ * under; fdcache.c tells the details.
+ *
  * Locks. node_lock and handle_lock guard the tables and reference counts, are held for a few
  * instructions and never around a system call; stripe[] serialises read-modify-write cycles on one
  * node; a directory handle has a lock of its own. No two of them are ever held at once, save that
- * handle_put() may drop a node.
+ * handle_put() may drop a node. tree_lock comes before node_lock.
  */
 #ifndef FS_FS_INTERNAL_H
 #define FS_FS_INTERNAL_H
@@ -37,7 +41,7 @@
 #define FS_TIMEOUT_S	 5	     /* entry and attribute validity (krun-api.md 4.6) */
 #define FS_N_STRIPES	 64
 #define FS_REPLY_MAX	 65536 /* directory listings and xattrs per reply */
-#define FS_STATX_MASK	 (STATX_BASIC_STATS | STATX_MNT_ID)
+#define FS_STATX_MASK	 (STATX_BASIC_STATS | STATX_MNT_ID | STATX_BTIME)
 #define FS_PROC_NAME_MAX 16 /* a descriptor number as a name below /proc/self/fd */
 
 struct node_key {
@@ -53,21 +57,29 @@ struct node_stamp {
 
 /*
  * struct node - one object known to the client
- * @fd: O_PATH | O_NOFOLLOW; -1 for extra entries
+ * @fd: O_PATH | O_NOFOLLOW; -1 for extra entries, and while it is closed to save descriptors
+ * (fdcache.c): never while a request holds the node
+ * @btime: with @key, what a re-opened object is recognised by
  * @type: S_IFMT bits of the host object, which never change
- * @lookups, @refs, @hash_next: under node_lock
+ * @parent_id, @name: where it was seen last; no name: nowhere, so its descriptor is kept
+ * @lookups, @refs, and all the tables' links, under node_lock
  * @link_owner, @stamp: under the node's stripe
  */
 struct node {
 	uint64_t id;
 	struct node_key key;
-	int fd;
+	struct statx_timestamp btime;
+	_Atomic int fd;
 	mode_t type;
 	bool pinned; /* root and extra entries: never forgotten */
 	const struct fs_extra *extra;
 	uint64_t lookups;
 	unsigned refs;
-	struct node *hash_next;
+	uint64_t parent_id;
+	char *name;
+	bool anchored; /* its name may go away: the descriptor is kept */
+	bool in_lru;
+	struct node *hash_next, *lru_prev, *lru_next;
 	struct node_stamp stamp;
 	bool has_link_owner;
 	uid_t link_uid;
@@ -108,7 +120,10 @@ struct fs_server {
 	pthread_mutex_t node_lock;
 	struct idtab nodes;
 	struct node **hash;
-	size_t n_hash; /* power of two */
+	size_t n_hash;		    /* power of two */
+	unsigned n_fds, max_fds;    /* held by nodes; what they may hold */
+	struct node lru;	    /* ring of nodes whose descriptor may go, oldest first */
+	pthread_rwlock_t tree_lock; /* written while the client moves names */
 
 	pthread_mutex_t handle_lock;
 	struct idtab handles;
@@ -187,14 +202,24 @@ int node_table_init(struct fs_server *fs, int root_fd, struct err *err);
 void node_table_release(struct fs_server *fs);
 /* node_forget_all() - drop every reference the client holds */
 void node_forget_all(struct fs_server *fs);
-/* node_get() - Return: a node to be given back with node_put(); NULL for ids that are not live */
-struct node *node_get(struct fs_server *fs, uint64_t id);
+/* node_get() - Return: 0 and a node to be given back with node_put(); -ESTALE for ids that are not
+ * live and objects that are gone; -ENFILE */
+int node_get(struct fs_server *fs, uint64_t id, struct node **ret);
 void node_put(struct fs_server *fs, struct node *node);
-/* node_known() - the node of an object the client already knows, one lookup and one ref added; or
- * NULL */
-struct node *node_known(struct fs_server *fs, const struct statx *stx);
-/* node_remember() - as node_known(), creating the node; takes *@fd. Return: 0; -ENFILE; -ENOMEM */
-int node_remember(struct fs_server *fs, int *fd, const struct statx *stx, struct node **ret);
+/*
+ * node_known() - the node of an object the client already knows, seen as @name below @parent_id
+ * (NULL: not by name); one lookup and one ref are added
+ * Return: NULL if there is none, or none with its descriptor open
+ */
+struct node *node_known(
+	struct fs_server *fs, const struct statx *stx, uint64_t parent_id, const char *name);
+/* node_peek() - as node_known(), but no lookup is added and the descriptor may be closed */
+struct node *node_peek(
+	struct fs_server *fs, const struct statx *stx, uint64_t parent_id, const char *name);
+/* node_remember() - as node_known(), creating the node or opening it; takes *@fd. Return: 0;
+ * -ENFILE; -ENOMEM */
+int node_remember(struct fs_server *fs, int *fd, const struct statx *stx, uint64_t parent_id,
+	const char *name, struct node **ret);
 /* node_forget() - give back @n lookups, at most as many as were given out */
 void node_forget(struct fs_server *fs, uint64_t id, uint64_t n);
 pthread_mutex_t *node_stripe(struct fs_server *fs, const struct node *node);
@@ -203,6 +228,35 @@ void node_proc_name(const struct node *node, char name[FS_PROC_NAME_MAX]);
 /* node_reopen() - a new descriptor of a regular file or directory. Return: fd; -errno */
 int node_reopen(struct fs_server *fs, const struct node *node, int flags);
 int node_statx(const struct node *node, struct statx *ret);
+bool node_same(const struct node *node, const struct statx *stx);
+
+/* fdcache.c; those marked (locked) with node_lock held */
+
+void lru_init(struct fs_server *fs);
+/* lru_add(), lru_del() - the last request is done with it; a request takes it (locked) */
+void lru_add(struct fs_server *fs, struct node *node);
+void lru_del(struct node *node);
+/* fd_evict() - Return: the descriptor of the node unused for longest, to be closed by the caller
+ * once unlocked; -1 if all are in use (locked) */
+int fd_evict(struct fs_server *fs);
+/* fd_account() - room for one more descriptor of a node. Return: 0, and in *ret_close one to close
+ * once unlocked, or -1; -ENFILE (locked) */
+int fd_account(struct fs_server *fs, int *ret_close);
+/* fd_relieve() - the process is out of descriptors: close some. Return: is it worth another try? */
+bool fd_relieve(struct fs_server *fs);
+/* node_give_fd() - a held node gets *@fd (taken), unless it has one. Return: 0; -ENFILE */
+int node_give_fd(struct fs_server *fs, struct node *node, int *fd);
+/* node_open() - make sure that a held node has its descriptor. Return: 0; -ESTALE; -errno */
+int node_open(struct fs_server *fs, struct node *node);
+/* node_place() - note where a node was seen (locked) */
+void node_place(struct node *node, uint64_t parent_id, const char *name);
+/*
+ * node_anchor() - @name below @parent is about to go: what the client knows there keeps its
+ * descriptor from now on
+ * Return: the node, held, or NULL; give it to node_unanchor() if the name stays
+ */
+struct node *node_anchor(struct fs_server *fs, struct node *parent, const char *name);
+void node_unanchor(struct fs_server *fs, struct node *node);
 
 /* handle.c */
 
@@ -229,7 +283,9 @@ int entry_fill(struct fs_server *fs, const struct node *parent, struct node *nod
  * ref on success */
 ssize_t entry_reply(struct fs_req *r, struct node *node, const struct statx *stx);
 /* open_child() - O_PATH descriptor of @name below @parent. Return: fd; -errno */
-int open_child(const struct node *parent, const char *name);
+int open_child(struct fs_server *fs, const struct node *parent, const char *name);
+/* open_beneath() - the same for a path of names without symlinks below a directory */
+int open_beneath(int dirfd, const char *path);
 
 /* attr.c */
 

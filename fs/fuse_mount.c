@@ -3,7 +3,7 @@
  * Test tool: mounts the file server on this machine through /dev/fuse, so that Linux, as the
  * client, and ordinary test suites can judge it without a virtual machine. Needs root.
  *
- *	fuse_mount [--ro] [--xattr] [--threads N] [--extra NAME=FILE] DIR MOUNTPOINT
+ *	fuse_mount [--ro] [--xattr] [--threads N] [--fds N] [--extra NAME=FILE] DIR MOUNTPOINT
  *
  * Prints "mounted" once the mount is up, serves until it is unmounted (or gets SIGTERM, which
  * unmounts it), and exits 0. Replies are scattered over odd-sized buffers as a guest's would be.
@@ -134,7 +134,8 @@ static void load_extra(struct mount_args *a, char *spec)
 static void parse(struct mount_args *a, int argc, char **argv)
 {
 	static const struct option options[] = { { "ro", 0, NULL, 'r' }, { "xattr", 0, NULL, 'x' },
-		{ "threads", 1, NULL, 't' }, { "extra", 1, NULL, 'e' }, { 0 } };
+		{ "threads", 1, NULL, 't' }, { "fds", 1, NULL, 'f' }, { "extra", 1, NULL, 'e' },
+		{ 0 } };
 	uint64_t n;
 	int c;
 
@@ -148,6 +149,8 @@ static void parse(struct mount_args *a, int argc, char **argv)
 		else if (c == 't' &&
 			 num_parse_u64(optarg, "threads", 1, MAX_THREADS, &n, NULL) == 0)
 			a->threads = (unsigned)n;
+		else if (c == 'f' && num_parse_u64(optarg, "descriptors", 1, 65536, &n, NULL) == 0)
+			a->cfg.max_fds = (unsigned)n;
 		else
 			errx(2, "usage: fuse_mount [options] DIR MOUNTPOINT");
 	}

@@ -435,6 +435,52 @@ static void running_out_of_descriptors_is_a_clean_error(void **state)
 	assert_int_equal(tfs_open(t, a, O_RDONLY, false, &fh), 0);
 }
 
+/* More objects than descriptors: each is opened again by name, wherever the client moved it. */
+static void closed_nodes_are_opened_again(void **state)
+{
+	struct tfs *t = *state;
+	struct fs_config cfg = { .max_fds = 4 };
+	struct fuse_rename_in rename_in = { .newdir = 1 };
+	struct fuse_attr attr;
+	uint64_t dir, node[20], other;
+	char name[] = "a";
+
+	tfs_restart(t, &cfg);
+	unsigned before = tfs_open_fds();
+	assert_int_equal(tfs_mkdir(t, 1, "d", 0755, &dir), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(node); i++, name[0]++)
+		assert_int_equal(tfs_create(t, dir, name, O_RDWR, 0640 + i, &node[i], NULL), 0);
+	assert_true(tfs_open_fds() <= before + 4);
+	assert_int_equal(
+		tfs_do(t, FUSE_RENAME, 1, TFS_ARG(rename_in), TFS_STR("d"), TFS_STR("e")), 0);
+	rename_in.newdir = dir;
+	assert_int_equal(
+		tfs_do(t, FUSE_RENAME, dir, TFS_ARG(rename_in), TFS_STR("a"), TFS_STR("Z")), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(node); i++) {
+		assert_int_equal(tfs_getattr(t, node[i], &attr), 0);
+		assert_int_equal(attr.mode, S_IFREG | (0640 + i));
+	}
+	/* replaced and removed ones live on; the host's doings are noticed */
+	assert_int_equal(
+		tfs_do(t, FUSE_RENAME, dir, TFS_ARG(rename_in), TFS_STR("Z"), TFS_STR("b")), 0);
+	assert_int_equal(tfs_do(t, FUSE_UNLINK, dir, TFS_STR("c")), 0);
+	assert_int_equal(renameat(t->root_fd, "e/d", t->root_fd, "elsewhere"), 0);
+	tfs_host_write(t, "e/d", "another file of that name");
+	for (unsigned i = 4; i < ARRAY_LEN(node); i++)
+		assert_int_equal(tfs_getattr(t, node[i], &attr), 0);
+	assert_int_equal(tfs_getattr(t, node[0], &attr), 0);
+	assert_int_equal(attr.nlink, 1);
+	assert_int_equal(tfs_getattr(t, node[1], &attr), 0);
+	assert_int_equal(attr.nlink, 0);
+	assert_int_equal(tfs_getattr(t, node[2], &attr), 0);
+	assert_int_equal(attr.nlink, 0);
+	assert_int_equal(tfs_getattr(t, node[3], &attr), -ESTALE);
+	other = tfs_lookup(t, dir, "d", NULL);
+	assert_true(other && other != node[3]);
+	assert_int_equal(tfs_lookup(t, 1, "elsewhere", NULL), node[3]);
+	assert_int_equal(tfs_getattr(t, node[3], &attr), 0);
+}
+
 static void reset_forgets_everything(void **state)
 {
 	struct tfs *t = *state;
@@ -497,6 +543,7 @@ int main(void)
 		TEST(entries_in_memory_are_read_only),
 		TEST(node_cap_is_a_clean_error),
 		TEST(running_out_of_descriptors_is_a_clean_error),
+		TEST(closed_nodes_are_opened_again),
 		TEST(reset_forgets_everything),
 		TEST(versions_are_negotiated),
 	};

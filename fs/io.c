@@ -204,11 +204,13 @@ ssize_t op_statfs(struct fs_req *r)
 	struct fuse_statfs_out out = { 0 };
 	struct statfs st;
 	/* In-memory entries live in the root directory. */
-	struct node *node = node_get(r->fs, r->node->extra ? FUSE_ROOT_ID : r->node->id);
-	int rc = !node ? -ESTALE : fstatfs(node->fd, &st) != 0 ? -errno : 0;
+	struct node *node;
+	int rc = node_get(r->fs, r->node->extra ? FUSE_ROOT_ID : r->node->id, &node);
 
-	if (node)
-		node_put(r->fs, node);
+	if (rc < 0)
+		return rc;
+	rc = fstatfs(node->fd, &st) == 0 ? 0 : -errno;
+	node_put(r->fs, node);
 	if (rc < 0)
 		return rc;
 	out.st = (struct fuse_kstatfs){

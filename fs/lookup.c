@@ -8,15 +8,25 @@
 
 #include "fs/fs_internal.h"
 
-int open_child(const struct node *parent, const char *name)
+int open_beneath(int dirfd, const char *path)
 {
 	struct open_how how = {
 		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
-	long fd = syscall(SYS_openat2, parent->fd, name, &how, sizeof(how));
+	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int open_child(struct fs_server *fs, const struct node *parent, const char *name)
+{
+	int fd;
+
+	do
+		fd = open_beneath(parent->fd, name);
+	while (fd == -EMFILE && fd_relieve(fs));
+	return fd;
 }
 
 /* A stat by name finds objects the client knows already with one system call; only a new one is
@@ -31,15 +41,15 @@ int lookup_child(struct fs_server *fs, struct node *parent, const char *name, st
 		return 0;
 	if (statx(parent->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, FS_STATX_MASK, ret_stx))
 		return -errno;
-	*ret = node_known(fs, ret_stx);
+	*ret = node_known(fs, ret_stx, parent->id, name);
 	if (*ret)
 		return 0;
-	fd = open_child(parent, name);
+	fd = open_child(fs, parent, name);
 	if (fd < 0)
 		return fd;
 	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, ret_stx) != 0)
 		return -errno;
-	return node_remember(fs, &fd, ret_stx, ret);
+	return node_remember(fs, &fd, ret_stx, parent->id, name, ret);
 }
 
 static bool is_submount(const struct node *parent, const struct node *node)

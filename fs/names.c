@@ -18,6 +18,16 @@ static int req_old_name(struct fs_req *r, const struct node *dir, struct fs_name
 	return rc;
 }
 
+/* @kept: the anchor, as the name went away; else the name is still a good place. */
+static void anchor_done(struct fs_server *fs, struct node *node, bool kept)
+{
+	if (!node)
+		return;
+	if (!kept)
+		node_unanchor(fs, node);
+	node_put(fs, node);
+}
+
 static ssize_t remove_name(struct fs_req *r, int flags)
 {
 	struct fs_name name;
@@ -25,7 +35,10 @@ static ssize_t remove_name(struct fs_req *r, int flags)
 
 	if (rc < 0)
 		return rc;
-	return unlinkat(r->node->fd, name.s, flags) == 0 ? 0 : -errno;
+	struct node *gone = node_anchor(r->fs, r->node, name.s);
+	rc = unlinkat(r->node->fd, name.s, flags) == 0 ? 0 : -errno;
+	anchor_done(r->fs, gone, rc == 0);
+	return rc;
 }
 
 ssize_t op_unlink(struct fs_req *r)
@@ -36,6 +49,28 @@ ssize_t op_unlink(struct fs_req *r)
 ssize_t op_rmdir(struct fs_req *r)
 {
 	return remove_name(r, AT_REMOVEDIR);
+}
+
+/* Rename, and tell the nodes on both sides where they are now. */
+static int rename_nodes(struct fs_req *r, struct node *newdir, const struct fs_name *from,
+	const struct fs_name *to, unsigned flags)
+{
+	struct fs_server *fs = r->fs;
+	struct node *moved = node_anchor(fs, r->node, from->s);
+	struct node *replaced = node_anchor(fs, newdir, to->s);
+
+	pthread_rwlock_wrlock(&fs->tree_lock);
+	int rc = renameat2(r->node->fd, from->s, newdir->fd, to->s, flags) == 0 ? 0 : -errno;
+	pthread_mutex_lock(&fs->node_lock);
+	if (rc == 0 && moved)
+		node_place(moved, newdir->id, to->s);
+	if (rc == 0 && replaced && (flags & RENAME_EXCHANGE))
+		node_place(replaced, r->node->id, from->s);
+	pthread_mutex_unlock(&fs->node_lock);
+	pthread_rwlock_unlock(&fs->tree_lock);
+	anchor_done(fs, replaced, rc == 0 && replaced != moved && !(flags & RENAME_EXCHANGE));
+	anchor_done(fs, moved, false);
+	return rc;
 }
 
 static int rename_into(struct fs_req *r, struct node *newdir, unsigned flags)
@@ -49,16 +84,17 @@ static int rename_into(struct fs_req *r, struct node *newdir, unsigned flags)
 		return rc;
 	if (newdir->type != S_IFDIR)
 		return -ENOTDIR;
-	return renameat2(r->node->fd, from.s, newdir->fd, to.s, flags) == 0 ? 0 : -errno;
+	return rename_nodes(r, newdir, &from, &to, flags);
 }
 
 static ssize_t do_rename(struct fs_req *r, uint64_t newdir_id, unsigned flags)
 {
-	struct node *newdir = node_get(r->fs, newdir_id);
+	struct node *newdir;
+	int rc = node_get(r->fs, newdir_id, &newdir);
 
-	if (!newdir)
-		return -ESTALE;
-	int rc = rename_into(r, newdir, flags);
+	if (rc < 0)
+		return rc;
+	rc = rename_into(r, newdir, flags);
 	node_put(r->fs, newdir);
 	return rc;
 }

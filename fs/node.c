@@ -84,6 +84,7 @@ static void node_destroy(struct node *node)
 		return;
 	if (node->fd >= 0)
 		(void)close(node->fd);
+	free(node->name);
 	free(node);
 }
 
@@ -94,21 +95,33 @@ static struct node *node_reap(struct fs_server *fs, struct node *node)
 	if (node->pinned || node->lookups || node->refs)
 		return NULL;
 	hash_del(fs, node);
+	lru_del(node);
 	idtab_del(&fs->nodes, node->id);
+	if (node->fd >= 0)
+		fs->n_fds--;
 	return node;
 }
 
-struct node *node_get(struct fs_server *fs, uint64_t id)
+int node_get(struct fs_server *fs, uint64_t id, struct node **ret)
 {
 	pthread_mutex_lock(&fs->node_lock);
 	struct node *node = idtab_get(&fs->nodes, id);
 	/* A node with no lookups left lives on only for requests that already hold it. */
 	if (node && !node->lookups)
 		node = NULL;
-	if (node)
+	if (node) {
 		node->refs++;
+		lru_del(node);
+	}
 	pthread_mutex_unlock(&fs->node_lock);
-	return node;
+	if (!node)
+		return -ESTALE;
+	int rc = node_open(fs, node);
+	if (rc < 0)
+		node_put(fs, node);
+	else
+		*ret = node;
+	return rc;
 }
 
 void node_put(struct fs_server *fs, struct node *node)
@@ -116,25 +129,69 @@ void node_put(struct fs_server *fs, struct node *node)
 	pthread_mutex_lock(&fs->node_lock);
 	node->refs--;
 	struct node *dead = node_reap(fs, node);
+	if (!dead && !node->refs)
+		lru_add(fs, node);
 	pthread_mutex_unlock(&fs->node_lock);
 	node_destroy(dead);
 }
 
-static void node_hold(struct node *node)
-{
-	node->refs++;
-	if (!node->pinned)
-		node->lookups++;
-}
-
-struct node *node_known(struct fs_server *fs, const struct statx *stx)
+bool node_same(const struct node *node, const struct statx *stx)
 {
 	struct node_key key = node_key_of(stx);
 
-	pthread_mutex_lock(&fs->node_lock);
+	return node_key_eq(&node->key, &key) && node->type == (stx->stx_mode & S_IFMT) &&
+	       node->btime.tv_sec == stx->stx_btime.tv_sec &&
+	       node->btime.tv_nsec == stx->stx_btime.tv_nsec;
+}
+
+/*
+ * With node_lock held: the live node of an object. While a node has its descriptor, its inode
+ * number cannot be given to another object; without, another birth time tells that it was, and the
+ * old node is never found again.
+ */
+static struct node *node_find(struct fs_server *fs, const struct statx *stx)
+{
+	struct node_key key = node_key_of(stx);
 	struct node *node = hash_find(fs, &key);
+
+	if (node && node->fd < 0 && !node_same(node, stx)) {
+		hash_del(fs, node);
+		return NULL;
+	}
+	return node;
+}
+
+/* With node_lock held: a reference for a request, and the place it was reached by. */
+static void node_hold(struct node *node, uint64_t parent_id, const char *name)
+{
+	node->refs++;
+	lru_del(node);
+	if (name && !node->pinned)
+		node_place(node, parent_id, name);
+}
+
+struct node *node_known(
+	struct fs_server *fs, const struct statx *stx, uint64_t parent_id, const char *name)
+{
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = node_find(fs, stx);
+	if (node && node->fd < 0)
+		node = NULL;
+	if (node) {
+		node_hold(node, parent_id, name);
+		node->lookups += !node->pinned;
+	}
+	pthread_mutex_unlock(&fs->node_lock);
+	return node;
+}
+
+struct node *node_peek(
+	struct fs_server *fs, const struct statx *stx, uint64_t parent_id, const char *name)
+{
+	pthread_mutex_lock(&fs->node_lock);
+	struct node *node = node_find(fs, stx);
 	if (node)
-		node_hold(node);
+		node_hold(node, parent_id, name);
 	pthread_mutex_unlock(&fs->node_lock);
 	return node;
 }
@@ -153,35 +210,70 @@ static int node_insert(struct fs_server *fs, struct node *node)
 	return 0;
 }
 
-int node_remember(struct fs_server *fs, int *fd, const struct statx *stx, struct node **ret)
+/* With node_lock held: *@fresh goes into the tables with one lookup and one ref. */
+static int node_add(struct fs_server *fs, struct node *fresh, uint64_t parent_id, const char *name,
+	int *surplus)
 {
+	int rc = fd_account(fs, surplus);
+
+	if (rc < 0)
+		return rc;
+	rc = node_insert(fs, fresh);
+	if (rc < 0) {
+		fs->n_fds--;
+		return rc;
+	}
+	fresh->refs = 1;
+	fresh->lookups = 1;
+	if (name)
+		node_place(fresh, parent_id, name);
+	return 0;
+}
+
+/* An existing node may be one whose descriptor was closed: it gets *@fd. */
+static int node_revive(struct fs_server *fs, struct node *node, int *fd, struct node **ret)
+{
+	int rc = node_give_fd(fs, node, fd);
+
+	if (rc < 0) {
+		node_forget(fs, node->id, 1);
+		node_put(fs, node);
+		return rc;
+	}
+	*ret = node;
+	return 0;
+}
+
+int node_remember(struct fs_server *fs, int *fd, const struct statx *stx, uint64_t parent_id,
+	const char *name, struct node **ret)
+{
+	cleanup_fd int surplus = -1;
 	struct node *fresh = calloc(1, sizeof(*fresh));
 	int rc = 0;
 
 	if (!fresh)
 		return -ENOMEM;
 	fresh->key = node_key_of(stx);
+	fresh->btime = stx->stx_btime;
 	fresh->fd = *fd;
 	fresh->type = stx->stx_mode & S_IFMT;
-
 	pthread_mutex_lock(&fs->node_lock);
-	struct node *node = hash_find(fs, &fresh->key);
-	if (!node) {
-		rc = node_insert(fs, fresh);
-		if (rc == 0)
-			node = take_ptr(&fresh);
+	struct node *known = node_find(fs, stx);
+	if (known) {
+		node_hold(known, parent_id, name);
+		known->lookups += !known->pinned;
+	} else {
+		rc = node_add(fs, fresh, parent_id, name, &surplus);
 	}
-	if (node)
-		node_hold(node);
 	pthread_mutex_unlock(&fs->node_lock);
-
-	if (fresh)
-		free(fresh); /* the caller still owns *fd */
-	else
+	if (!known && rc == 0) {
 		*fd = -1;
-	if (rc == 0)
-		*ret = node;
-	return rc;
+		*ret = fresh;
+		return 0;
+	}
+	free(fresh->name);
+	free(fresh); /* *fd is still the caller's */
+	return known ? node_revive(fs, known, fd, ret) : rc;
 }
 
 void node_forget(struct fs_server *fs, uint64_t id, uint64_t n)
@@ -236,6 +328,7 @@ static int node_add_root(struct fs_server *fs, int root_fd, struct err *err)
 		return err_set(err, code, "open the shared directory");
 	}
 	root->key = node_key_of(&stx);
+	root->btime = stx.stx_btime;
 	root->type = S_IFDIR;
 	if (node_pin(fs, root) < 0)
 		return err_set(err, ENOMEM, "new file server");
@@ -264,6 +357,7 @@ int node_table_init(struct fs_server *fs, int root_fd, struct err *err)
 	if (!fs->hash)
 		return err_set(err, ENOMEM, "new file server");
 	fs->n_hash = HASH_FIRST;
+	lru_init(fs);
 	int rc = node_add_root(fs, root_fd, err);
 	for (unsigned i = 0; rc == 0 && i < fs->n_extra; i++)
 		rc = node_add_extra(fs, &fs->extra[i], err);
@@ -298,7 +392,9 @@ int node_reopen(struct fs_server *fs, const struct node *node, int flags)
 	if (node->type != S_IFREG && node->type != S_IFDIR)
 		return node->type == S_IFLNK ? -ELOOP : -ENXIO;
 	node_proc_name(node, name);
-	fd = openat(fs->proc_fd, name, flags | O_CLOEXEC | O_NOCTTY);
+	do
+		fd = openat(fs->proc_fd, name, flags | O_CLOEXEC | O_NOCTTY);
+	while (fd < 0 && errno == EMFILE && fd_relieve(fs));
 	return fd < 0 ? -errno : fd;
 }
 

@@ -23,6 +23,8 @@
 #define FS_NOFILE_WANTED  (1u << 20)
 #define FS_NOFILE_RESERVE 64	/* left for the rest of the process */
 #define FS_MAX_OPEN	  16384 /* each open directory may hold a read-ahead buffer */
+#define FS_MAX_FDS	  65536
+#define FS_MAX_NODES	  (1u << 20) /* some 200 bytes each */
 
 enum {
 	OP_WRITES = 1,	   /* EROFS on a read-only server */
@@ -99,9 +101,9 @@ static int req_resolve(struct fs_req *r, const struct fs_op *op)
 {
 	if (op->flags & OP_NO_NODE)
 		return 0;
-	r->node = node_get(r->fs, r->hdr.nodeid);
-	if (!r->node)
-		return -ESTALE;
+	int rc = node_get(r->fs, r->hdr.nodeid, &r->node);
+	if (rc < 0)
+		return rc;
 	if ((op->flags & OP_DIR) && r->node->type != S_IFDIR)
 		return -ENOTDIR;
 	if (!(op->flags & (OP_FILE_FH | OP_DIR_FH)))
@@ -260,8 +262,8 @@ static void fs_limits(struct fs_server *fs, const struct fs_config *cfg)
 
 	n = n > 2 * FS_NOFILE_RESERVE ? n - FS_NOFILE_RESERVE : n / 2;
 	fs->max_open = cfg->max_open ? cfg->max_open : (unsigned)MIN_OF(n / 4, FS_MAX_OPEN);
-	fs->max_nodes =
-		cfg->max_nodes ? cfg->max_nodes : (unsigned)(n - MIN_OF(n / 4, FS_MAX_OPEN));
+	fs->max_fds = cfg->max_fds ? cfg->max_fds : (unsigned)MIN_OF(n / 2, FS_MAX_FDS);
+	fs->max_nodes = cfg->max_nodes ? cfg->max_nodes : FS_MAX_NODES;
 }
 
 static int fs_check_openat2(int fd, struct err *err)
@@ -288,6 +290,7 @@ int fs_server_new(const struct fs_config *cfg, struct fs_server **ret, struct er
 	fs->n_extra = cfg->n_extra;
 	pthread_mutex_init(&fs->node_lock, NULL);
 	pthread_mutex_init(&fs->handle_lock, NULL);
+	pthread_rwlock_init(&fs->tree_lock, NULL);
 	for (unsigned i = 0; i < FS_N_STRIPES; i++)
 		pthread_mutex_init(&fs->stripe[i], NULL);
 	fs_limits(fs, cfg);
@@ -318,6 +321,7 @@ void fs_server_free(struct fs_server *fs)
 	for (unsigned i = 0; i < FS_N_STRIPES; i++)
 		pthread_mutex_destroy(&fs->stripe[i]);
 	pthread_mutex_destroy(&fs->handle_lock);
+	pthread_rwlock_destroy(&fs->tree_lock);
 	pthread_mutex_destroy(&fs->node_lock);
 	free(fs);
 }
