@@ -30,7 +30,7 @@ uint64_t cli_start_ns(void);
 /* cli_error() - "error: MESSAGE" on stderr; returns EXIT_FAILED, for `return cli_error(...)`. */
 int cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* cli_usage_error() - the same, and where help is; returns EXIT_USAGE. */
+/* cli_usage_error() - the same, and a second line that says where help is; returns EXIT_USAGE. */
 int cli_usage_error(const char *command, const struct err *err);
 
 /*

@@ -35,7 +35,7 @@ int cli_error(const char *fmt, ...)
 
 int cli_usage_error(const char *command, const struct err *err)
 {
-	(void)fprintf(stderr, "error: %s (see 'msb %s%s--help')\n", err->msg, command,
+	(void)fprintf(stderr, "error: %s\nFor more, see 'msb %s%s--help'.\n", err->msg, command,
 		*command ? " " : "");
 	return EXIT_USAGE;
 }
