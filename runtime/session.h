@@ -30,7 +30,7 @@
 #define SESSION_EXIT_NOT_FOUND	    127
 #define SESSION_EXIT_SIGNAL_BASE    128 /* + the signal that ended the command */
 
-#define SESSION_READY_TIMEOUT_MS 60000
+#define SESSION_READY_TIMEOUT_MS 180000
 
 struct session;
 
