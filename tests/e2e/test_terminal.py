@@ -131,6 +131,6 @@ def test_job_control(terminal, busybox):
     t.wait_for(b"up\r\n")
     t.write(b"\x1a")
     t.wait_for(b"Stopped")
-    t.write(b"kill %1; echo still $((40 + 2)); exit 6\r")
+    t.write(b"kill -9 %1; wait; echo still $((40 + 2)); exit 6\r")
     t.wait_for(b"still 42")
     assert t.wait() == 6
