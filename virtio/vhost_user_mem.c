@@ -208,7 +208,7 @@ static int map_log(const struct inflight_msg *im, int fd, void **ret_map, struct
 int vu_set_inflight_fd(struct vhost_user *vu, struct vu_msg *m, struct err *err)
 {
 	struct inflight_msg im;
-	void *map;
+	void *map = NULL;
 	int ret = parse_inflight(vu, m, &im, err);
 
 	if (ret < 0)

@@ -368,7 +368,7 @@ int vu_set_vring_addr(struct vhost_user *vu, struct vu_msg *m, struct err *err)
 {
 	struct cursor c = cursor_init(m->payload, m->size);
 	uint32_t qi = cursor_le32(&c), flags = cursor_le32(&c);
-	struct vu_vring *v;
+	struct vu_vring *v = NULL;
 	int ret = find_vring(vu, qi, &v, err);
 
 	if (ret == 0)
