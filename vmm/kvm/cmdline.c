@@ -17,7 +17,9 @@ static const char *const prolog[] = {
 	"no-kvmapf",	  /* async page faults would only bounce: our RAM is not swapped */
 	"no_timer_check", /* a PIT under KVM delivers its interrupts: do not wait for ten of them */
 	"tsc=reliable",	  /* no watchdog over the clock */
-	"initcall_blacklist=jent_mod_init", /* a slow self-test; RDRAND and the rng device seed */
+	/* A slow self-test (RDRAND and the rng device seed the generator), and the RTC: kvm-clock
+	 * tells the time, and its IRQ 8 is one of ours. */
+	"initcall_blacklist=jent_mod_init,cmos_init",
 };
 
 /* tag "/dev/root" is what the kernel mounts when no root= is given */
