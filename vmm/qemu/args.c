@@ -209,8 +209,8 @@ static int add_vhost_user(struct qemu_args *a, const struct qemu_spec *s)
 		rc |= add(a, "-chardev");
 		rc |= add(a, "socket,id=fs%u,fd=%d", i, s->fs[i].fd);
 		rc |= add(a, "-device");
-		rc |= add(
-			a, "vhost-user-fs-device,chardev=fs%u,tag=%s", i, quote(s->fs[i].tag, tag));
+		rc |= add(a, "vhost-user-fs-device,chardev=fs%u,queue-size=1024,tag=%s", i,
+			quote(s->fs[i].tag, tag));
 	}
 	for (unsigned i = 0; i < s->n_disks; i++) {
 		rc |= add(a, "-chardev");

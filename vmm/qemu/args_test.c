@@ -91,7 +91,8 @@ static void lists_every_device(void **state)
 	assert_string_equal(value(&a, "-chardev", 2), "null,id=port2");
 	assert_string_equal(value(&a, "-device", 3), "virtconsole,chardev=port2,nr=2,name=t");
 	assert_string_equal(value(&a, "-chardev", 3), "socket,id=fs0,fd=12");
-	assert_string_equal(value(&a, "-device", 4), "vhost-user-fs-device,chardev=fs0,tag=x,,y");
+	assert_string_equal(value(&a, "-device", 4),
+		"vhost-user-fs-device,chardev=fs0,queue-size=1024,tag=x,,y");
 	assert_string_equal(value(&a, "-chardev", 4), "socket,id=disk0,fd=13");
 	assert_string_equal(value(&a, "-device", 6), "virtio-rng-device");
 	assert_non_null(strstr(value(&a, "-device", 7), "free-page-reporting=on"));
