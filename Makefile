@@ -27,10 +27,10 @@ test-e2e: ## end to end, qemu engine
 test-kvm: ## end to end, kvm engine, inside an emulated machine that has KVM
 	@scripts/run-tests e2e-kvm
 
-bench: ## boot times and memory
-	@scripts/deps build
+bench: ## boot times and memory, both engines (UPSTREAM_MSB=binary to compare with)
+	@scripts/deps build lab
 	@scripts/build release
-	@bench/boot
+	@scripts/bench
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (default 10) each
 	@scripts/run-tests fuzz
