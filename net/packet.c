@@ -113,8 +113,8 @@ static int ip6_walk(struct cursor *c, struct ip_hdr *ret)
 	for (unsigned i = 0; i <= PKT_EXT_MAX; i++) {
 		int r = 0;
 
-		if (ret->frag && ret->frag_off)
-			return 0; /* what follows is data from the middle of a datagram */
+		if (ret->frag)
+			return 0; /* what follows is a piece of a datagram */
 		r = ip6_skip_ext(c, ret, i);
 		if (r <= 0)
 			return r;
