@@ -38,6 +38,9 @@
 /* How often the terminal is looked after while the guest boots: raw when the command may read. */
 #define BOOT_TICK_NS (50 * NS_PER_MS)
 
+/* Reads of a console for its last words; more than a socket holds. */
+#define LAST_WORDS_READS 256
+
 #define ROOT_TAG "/dev/root"
 #define TAG_SIZE 8
 
@@ -66,6 +69,7 @@ struct run {
 	int signal;   /* received, 0: none */
 	bool aborted; /* by a signal, at once: exit_code is set */
 	bool session_done, worker_ended;
+	unsigned idle; /* deadlines in a row without output */
 	int exit_code;
 	struct err session_err;
 	struct worker_end end;
@@ -84,10 +88,26 @@ static void maybe_stop(struct run *r)
 		loop_timer_arm(r->deadline, clock_mono_ns() + (asked ? POWER_OFF_NS : DRAIN_NS));
 }
 
+/*
+ * The machine has ended, but what the command wrote is taken as fast as its reader likes: that may
+ * be for hours, as with any program. Seen idle twice in a row, nothing more is to come.
+ */
+static bool output_is_moving(struct run *r)
+{
+	if (!r->worker_ended || r->session_done)
+		return false;
+	r->idle = session_has_output(r->session) ? 0 : r->idle + 1;
+	return r->idle < 2;
+}
+
 static void on_deadline(void *ctx)
 {
 	struct run *r = ctx;
 
+	if (output_is_moving(r)) {
+		loop_timer_arm(r->deadline, clock_mono_ns() + DRAIN_NS / 2);
+		return;
+	}
 	if (!r->worker_ended && session_ready(r->session))
 		log_warn("the guest did not power off in time; it was killed");
 	loop_stop(r->loop, 0);
@@ -125,7 +145,7 @@ static void on_prepared(void *ctx, const char *engine, const char *reason)
 /* The command gets the first one; whoever cannot wait for it to react sends a second. */
 static void end_by_signal(struct run *r, int sig)
 {
-	if (r->signal || !session_ready(r->session)) {
+	if (r->signal || r->worker_ended || !session_ready(r->session)) {
 		r->exit_code = EXIT_SIGNALED + sig;
 		r->aborted = true;
 		loop_stop(r->loop, 0);
@@ -406,7 +426,8 @@ static int guest_ended(struct run *r)
 	char words[ERR_MSG_MAX];
 	size_t n;
 
-	while (r->console_watch)
+	/* Bounded: whoever holds the other end still may write faster than we read. */
+	for (unsigned i = 0; r->console_watch && i < LAST_WORDS_READS; i++)
 		on_console(r, r->port[CONSOLE_PORT], 0);
 	n = tail_lines(&r->console, 3, "; ", words, sizeof(words));
 	return cli_error("the guest ended before its command did%s%s",

@@ -142,7 +142,7 @@ static void agent_lost(struct session *s, const char *how)
 
 static bool is_over(const struct session *s)
 {
-	return s->state == CLOSING && s->out.pending.len == 0 && s->err_out.pending.len == 0 &&
+	return s->state == CLOSING && !session_has_output(s) &&
 	       (s->agent_gone || s->to_guest.len == 0);
 }
 
@@ -660,6 +660,11 @@ void session_resize(struct session *s, uint16_t rows, uint16_t cols)
 		(void)message_append(&s->to_guest, EXEC_ID, MSG_EXEC_RESIZE, &s->size);
 		ask_to_send(s);
 	}
+}
+
+bool session_has_output(const struct session *s)
+{
+	return s->out.pending.len > 0 || s->err_out.pending.len > 0;
 }
 
 bool session_ready(const struct session *s)

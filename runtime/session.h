@@ -89,4 +89,7 @@ void session_resize(struct session *s, uint16_t rows, uint16_t cols);
 /* session_ready() - did the guest report core.ready? For messages of whoever watches the worker. */
 bool session_ready(const struct session *s);
 
+/* session_has_output() - does output wait for a reader of stdout or stderr who takes his time? */
+bool session_has_output(const struct session *s);
+
 #endif

@@ -3,10 +3,14 @@
 
 Deadlines of 2 s are multiplied where the machine itself is emulated (conftest.py, patience).
 """
+import os
 import signal
+import subprocess
 import time
 
 import pytest
+
+from sandbox import BOOT, descendants
 
 SOON = 2
 
@@ -117,3 +121,21 @@ def test_processes_left_in_the_guest_do_not_delay_the_end(msb, busybox):
     running.processes()
     assert running.wait(30).code == 0
     assert not running.survivors()
+
+
+def test_slow_reader_of_output_gets_all_of_it(msb, busybox):
+    """The machine is long gone when its output is read: nothing is lost, and the exit code is the command's."""
+    code = "head -c 200000 /dev/zero; exit 3"
+    args = [msb.binary, "run", "--engine", msb.engine, str(busybox), "--", "sh", "-c", code]
+    with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        try:
+            first = os.read(running.stdout.fileno(), 1)
+            deadline = time.monotonic() + BOOT * msb.patience
+            while descendants(running.pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(3)  # longer than msb waits for a silent guest: the test is that it does not end meanwhile
+            assert running.poll() is None
+            out, err = running.communicate(timeout=BOOT)
+        finally:
+            running.kill()
+    assert (running.returncode, len(first + out), err) == (3, 200000, b"")
