@@ -79,7 +79,7 @@ struct session {
 	uint32_t signals;
 	bool resized;
 	struct exec_resize size;
-	int ignored_logged;
+	int ignored_logged, stdin_logged;
 };
 
 static void settle(struct session *s);
@@ -246,7 +246,7 @@ static void stdin_failed(struct session *s, const struct exec_stdin_error *e)
 	if (e->error.set && e->error.v == EPIPE)
 		return;
 	printable(e->message, text, sizeof(text));
-	log_warn("the command's standard input failed: %s", text);
+	log_once(s->stdin_logged, LOG_WARN, "the command's standard input failed: %s", text);
 }
 
 /* ---- frames of the guest ---- */
@@ -494,7 +494,8 @@ static void on_agent(void *ctx, int fd, uint32_t events)
 {
 	struct session *s = ctx;
 
-	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && s->state < CLOSING)
+	/* A hang-up is told unasked; what came before it waits until the output has room. */
+	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && s->state < CLOSING && output_has_room(s))
 		read_from_guest(s);
 	settle(s);
 }

@@ -133,6 +133,8 @@ int virtio_dev_activate(struct virtio_dev *dev, struct err *err)
 		return 0;
 	virtio_dev_warn(dev, "activate the %s device: %s", dev->ops->name, local.msg);
 	virtio_dev_fail(dev, "activation failed");
+	if (dev->start_failed)
+		dev->start_failed(dev->start_failed_ctx, local.msg);
 	return err_msg(err, ret, "%s", local.msg);
 }
 

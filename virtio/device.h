@@ -103,6 +103,14 @@ struct virtio_dev {
 	struct guest_mem *mem; /* current table; a reference */
 	const struct virtio_transport_ops *transport;
 	void *transport_ctx; /* the transport's */
+
+	/*
+	 * The machine's, or NULL: activate failed because of the host. Drivers do not look at
+	 * NEEDS_RESET, so a guest that waits for the device would hang; its machine is to end.
+	 * Called with dev->lock held, on the thread of activate.
+	 */
+	void (*start_failed)(void *ctx, const char *why);
+	void *start_failed_ctx;
 };
 
 /*

@@ -62,13 +62,23 @@ static void test_kicks_need_an_active_device(void **state)
 	assert_int_equal(f->nd->kicks, 1);
 }
 
+static void note_failure(void *ctx, const char *why)
+{
+	++*(int *)ctx;
+}
+
 static void test_failed_activation_waits_for_reset(void **state)
 {
 	struct fixture *f = *state;
+	int told = 0;
+
+	f->nd->dev.start_failed = note_failure;
+	f->nd->dev.start_failed_ctx = &told;
 
 	f->nd->activate_ret = -EIO;
 	assert_int_equal(fake_driver_start(f->drv, 0, NULL), -EIO);
 	assert_true(fake_is_broken(f->drv));
+	assert_int_equal(told, 1);
 	fake_kick(f->drv, 0);
 	assert_int_equal(f->nd->kicks, 0);
 	fake_driver_stop(f->drv);

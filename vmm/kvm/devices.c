@@ -76,6 +76,11 @@ static int wire(struct machine *m, struct machine_dev *d, struct err *err)
 	return r;
 }
 
+static void on_start_failed(void *ctx, const char *why)
+{
+	machine_end(ctx, VM_END_CRASH, "a device could not start: %s", why);
+}
+
 /* attach() - put @dev, now the machine's, into the next slot. */
 static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
 {
@@ -95,6 +100,8 @@ static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
 		.irq_fd = -1,
 	};
 	m->n_devs++;
+	dev->start_failed = on_start_failed;
+	dev->start_failed_ctx = m;
 	return wire(m, d, err) ? err_wrap(err, "%s device", dev->ops->name) : 0;
 }
 

@@ -7,18 +7,49 @@
 
 #include "block/block.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/num.h"
 #include "virtio/block.h"
 #include "virtio/fs.h"
 
-/* QEMU's end closing (code 0) is QEMU's business: its exit says more. */
+/* Between QEMU closing its first socket and its end. */
+#define EXIT_GRACE_NS (5 * NS_PER_S)
+
+static void on_grace(void *ctx)
+{
+	struct qemu_devices *devices = ctx;
+	char what[ERR_MSG_MAX];
+
+	(void)snprintf(what, sizeof(what), "QEMU gave up %s and went on", devices->closed);
+	devices->broken(devices->ctx, what);
+}
+
+/*
+ * QEMU's end closing (code 0) is QEMU's business: its exit says more. But a QEMU that does without
+ * one of its devices has a guest that waits for ever.
+ */
 static void on_hangup(void *ctx, const struct err *why)
+{
+	struct qemu_device *d = ctx;
+	struct qemu_devices *all = d->all;
+	char what[ERR_MSG_MAX];
+
+	if (!why->code) {
+		if (!all->closed[0])
+			loop_timer_arm(all->grace, clock_mono_ns() + EXIT_GRACE_NS);
+		(void)snprintf(all->closed, sizeof(all->closed), "%s", d->name);
+		return;
+	}
+	(void)snprintf(what, sizeof(what), "%s failed: %.400s", d->name, why->msg);
+	d->all->broken(d->all->ctx, what);
+}
+
+static void on_start_failed(void *ctx, const char *why)
 {
 	struct qemu_device *d = ctx;
 	char what[ERR_MSG_MAX];
 
-	if (!why->code)
-		return;
-	(void)snprintf(what, sizeof(what), "%s failed: %.400s", d->name, why->msg);
+	(void)snprintf(what, sizeof(what), "%s could not start: %.400s", d->name, why);
 	d->all->broken(d->all->ctx, what);
 }
 
@@ -32,6 +63,8 @@ static int serve(struct qemu_device *d, struct loop *loop, struct err *err)
 		return err_set(err, errno, "create device socket");
 	ours = pair[0];
 	d->peer_fd = pair[1];
+	d->dev->start_failed = on_start_failed;
+	d->dev->start_failed_ctx = d;
 	rc = vhost_user_attach(d->dev, ours, loop, on_hangup, d, &d->transport, err);
 	if (rc == 0)
 		(void)take_fd(&ours);
@@ -81,10 +114,13 @@ static int add_disk(struct qemu_devices *devices, struct vm *vm, unsigned i, str
 int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_fn *broken,
 	void *ctx, struct err *err)
 {
-	int rc = 0;
+	int rc;
 
 	devices->broken = broken;
 	devices->ctx = ctx;
+	rc = loop_timer_new(vm->loop, on_grace, devices, &devices->grace, err);
+	if (rc < 0)
+		return rc;
 	for (unsigned i = 0; rc == 0 && i < vm->cfg.n_fs; i++)
 		rc = add_share(devices, vm, i, err);
 	for (unsigned i = 0; rc == 0 && i < vm->cfg.n_disks; i++)
@@ -106,4 +142,5 @@ void qemu_devices_release(struct qemu_devices *devices)
 		close_fd(&devices->device[i].peer_fd);
 	}
 	devices->n = 0;
+	loop_timer_remove(&devices->grace);
 }

@@ -30,6 +30,8 @@ struct qemu_devices {
 	unsigned n;
 	qemu_broken_fn *broken;
 	void *ctx;
+	struct loop_timer *grace; /* QEMU closed a device's socket; by then it should be gone */
+	char closed[64];	  /* which one */
 };
 
 /*
