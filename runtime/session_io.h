@@ -8,7 +8,7 @@
 
 #include "lib/buf.h"
 #include "lib/loop.h"
-#include "virtio/host_stream.h"
+#include "lib/host_stream.h"
 
 /*
  * struct sink - where output goes

@@ -4,7 +4,7 @@
 #define VIRTIO_CONSOLE_INTERNAL_H
 
 #include "virtio/console.h"
-#include "virtio/host_stream.h"
+#include "lib/host_stream.h"
 
 #define QUEUE_SIZE     32
 #define QUEUE_CTL_IN   2 /* device to driver */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "virtio/host_stream.h"
+#include "lib/host_stream.h"
 
 #include <errno.h>
 #include <fcntl.h>

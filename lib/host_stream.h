@@ -15,8 +15,8 @@
  *
  * Writing to a pipe without reader raises SIGPIPE: the process must ignore it.
  */
-#ifndef VIRTIO_HOST_STREAM_H
-#define VIRTIO_HOST_STREAM_H
+#ifndef LIB_HOST_STREAM_H
+#define LIB_HOST_STREAM_H
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
-#include "virtio/host_stream.h"
+#include "lib/host_stream.h"
 
 static ssize_t put(const struct host_stream *s, const char *text)
 {
