@@ -154,6 +154,32 @@ static void drain_stdin(struct agent *a, struct exec *e)
 		close_stdin(a, e);
 }
 
+/* The host overran the window: report it, and end stdin behind what is queued. */
+static void stdin_overrun(struct agent *a, struct exec *e)
+{
+	send_stdin_error(a, e, ENOBUFS);
+	e->stdin_eof = true;
+	if (e->stdin_q.len == 0)
+		close_stdin(a, e);
+}
+
+/* With nothing queued before it, what the command takes at once need not go through the queue. */
+static void give_stdin(struct agent *a, struct exec *e, const struct bytes *data)
+{
+	ssize_t n = e->stdin_q.len > 0 ? 0 : write_some(e, data->data, data->len);
+
+	if (n < 0) {
+		acknowledge(a, e, data->len);
+		stdin_failed(a, e, -n);
+		return;
+	}
+	acknowledge(a, e, n);
+	if (buf_append(&e->stdin_q, data->data + n, data->len - n) < 0) {
+		stdin_overrun(a, e);
+		acknowledge(a, e, data->len - n);
+	}
+}
+
 static void stdin_end(struct agent *a, struct exec *e)
 {
 	/* A terminal has no end of file; the host sends the character for it. */
@@ -162,13 +188,6 @@ static void stdin_end(struct agent *a, struct exec *e)
 	e->stdin_eof = true;
 	if (e->stdin_q.len == 0)
 		close_stdin(a, e);
-}
-
-/* The host overran the window: report it, and end stdin behind what is queued. */
-static void stdin_overrun(struct agent *a, struct exec *e)
-{
-	send_stdin_error(a, e, ENOBUFS);
-	e->stdin_eof = true;
 }
 
 static bool stdin_fits(const struct agent *a, const struct exec *e)
@@ -186,12 +205,12 @@ void exec_stdin(struct agent *a, struct exec *e, const struct bytes *data)
 		stdin_end(a, e);
 		return;
 	}
-	if (!stdin_fits(a, e) || buf_append(&e->stdin_q, data->data, data->len) < 0) {
+	if (!stdin_fits(a, e)) {
 		stdin_overrun(a, e);
 		acknowledge(a, e, data->len);
 		return;
 	}
-	drain_stdin(a, e);
+	give_stdin(a, e, data);
 }
 
 void exec_signal(struct exec *e, int sig)
