@@ -22,6 +22,9 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+/* Room in a stream's pipe, so that the command and we take turns seldom. A wish, not a need. */
+#define PIPE_ROOM 131072
+
 enum step { STEP_STREAMS, STEP_CWD, STEP_USER, STEP_LIMITS, STEP_EXEC };
 
 /* struct report - what the child writes when it could not exec */
@@ -195,8 +198,10 @@ static int open_pipes(struct streams *s)
 	if (ret == 0)
 		ret = open_pipe(&s->parent_fd[2], &s->child_fd[2]);
 	/* Only our ends: the command expects ordinary, blocking ones. */
-	for (int i = 0; i < 3 && ret == 0; i++)
+	for (int i = 0; i < 3 && ret == 0; i++) {
+		(void)fcntl(s->parent_fd[i], F_SETPIPE_SZ, PIPE_ROOM);
 		ret = set_nonblocking(s->parent_fd[i]);
+	}
 	return ret;
 }
 
