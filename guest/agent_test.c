@@ -292,10 +292,12 @@ static void send_pattern(struct peer *p, uint64_t *sent, uint64_t acked, bool *e
 	uint8_t chunk[STREAM_CHUNK];
 
 	while (*sent < BIG && *sent - acked + sizeof(chunk) <= STDIN_WINDOW) {
-		for (size_t i = 0; i < sizeof(chunk); i++)
+		size_t len = MIN_OF(sizeof(chunk), BIG - *sent);
+
+		for (size_t i = 0; i < len; i++)
 			chunk[i] = pattern(*sent + i);
-		peer_stdin(p, 1, chunk, sizeof(chunk));
-		*sent += sizeof(chunk);
+		peer_stdin(p, 1, chunk, len);
+		*sent += len;
 	}
 	if (*sent == BIG && !*eof) {
 		peer_stdin(p, 1, NULL, 0);

@@ -48,8 +48,12 @@
 #define FRAME_LEN_MAX  4194304
 #define FRAME_WIRE_MAX (FRAME_PREFIX + FRAME_LEN_MAX)
 
-/* Stream data is cut to this much per frame; any size up to the frame limit is accepted */
-#define STREAM_CHUNK 65536
+/*
+ * Stream data is cut to this much per frame; any size up to the frame limit is accepted. With the
+ * 45 or 46 bytes around it a full frame is 64 KiB on the wire at most: a console takes 32 KiB per
+ * write and gives 4 KiB per read, and a little more would cost another of each, and an interrupt.
+ */
+#define STREAM_CHUNK (65536 - 46)
 
 /* What our agent grants per session (see "Stdin window") */
 #define STDIN_WINDOW 262144
