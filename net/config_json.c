@@ -80,7 +80,7 @@ static const char *text_of(const json_t *v)
 
 static int get_port(const json_t *obj, const char *name, uint16_t *ret, struct err *err)
 {
-	int64_t v;
+	int64_t v = 0;
 	json_t *j = get(obj, name);
 	int rc = j ? to_int(j, name, 0, UINT16_MAX, &v, err) : bad_field(name, "given", err);
 
@@ -293,7 +293,7 @@ static int read_mac(const json_t *arr, struct net_config *c, struct err *err)
 		return bad_field("mac", "a list of six numbers", err);
 	json_array_foreach((json_t *)arr, i, v)
 	{
-		int64_t n;
+		int64_t n = 0;
 		int rc = to_int(v, "mac", 0, 255, &n, err);
 
 		if (rc < 0)

@@ -189,9 +189,29 @@ static void test_reset_rules(void **state)
 	c.h.seq = 1001 - 10; /* outside: ignored */
 	conn_send(&c, TCP_RST, NULL, 0);
 	assert_int_equal(flows(g), 1);
-	c.h.seq = 1001;
-	conn_send(&c, TCP_SYN, NULL, 0); /* a SYN in an open connection: challenged */
+	c.h.seq = 1000;
+	conn_send(&c, TCP_SYN, NULL, 0); /* its own SYN once more: challenged */
 	expect_ack(&c, 1001);
+	c.h.seq = 1001;
+	conn_send(&c, TCP_RST, NULL, 0);
+	assert_int_equal(flows(g), 0);
+	stop(g);
+}
+
+static void test_port_used_again(void **state)
+{
+	struct fake_guest *g = start("");
+	struct tcp_hdr r;
+	struct conn c;
+
+	conn_open(&c, g, 1000);
+	c.h.seq = 500000; /* its RST was lost; the same port, another connection */
+	conn_send(&c, TCP_SYN, NULL, 0);
+	assert_int_equal(fake_last_tcp(g, 0, &r), 0);
+	assert_int_equal(r.flags, TCP_SYN | TCP_ACK);
+	assert_int_equal(r.ack, 500001);
+	assert_int_equal(flows(g), 1);
+	c.h.seq = 500001;
 	conn_send(&c, TCP_RST, NULL, 0);
 	assert_int_equal(flows(g), 0);
 	stop(g);
@@ -494,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_outside_the_window),
 		cmocka_unit_test(test_reset_rules),
+		cmocka_unit_test(test_port_used_again),
 		cmocka_unit_test(test_segments_for_nobody),
 		cmocka_unit_test(test_denied_at_once),
 		cmocka_unit_test(test_no_room_for_answers),

@@ -90,6 +90,8 @@ class World:
         self.ports = [int(self.proc.stdout.readline().split()[1])
                       for _ in self.config.get("ports", [])]
         threading.Thread(target=self.read_denials, daemon=True).start()
+        # told everything here; a router advertisement would race with it
+        sh("ip", "netns", "exec", self.g, "sysctl", "-qw", "net.ipv6.conf.tap0.accept_ra=0")
         for cmd in (f"link set tap0 address 02:6d:73:00:00:02 mtu {mtu} up",
                     f"addr add {G4}/30 dev tap0", f"route add default via {GW4}"):
             sh("ip", "-n", self.g, *cmd.split())

@@ -35,7 +35,8 @@ static void tcp_free(struct tcp_flow *tf)
 
 void tcp_drop(struct flow *f)
 {
-	tcp_of(f)->reset_host = true;
+	if (!tcp_of(f)->dead)
+		tcp_of(f)->reset_host = true;
 	tcp_free(tcp_of(f));
 }
 
@@ -256,7 +257,8 @@ static void take_rst(struct tcp_flow *tf, const struct tcp_hdr *h)
 	if (tf->state == TCP_ST_SYN_SENT) {
 		if ((h->flags & TCP_ACK) && h->ack == tf->snd_nxt)
 			tcp_end(tf, false, true);
-	} else if (h->seq == tf->rcv_nxt || tf->state == TCP_ST_DIALING) {
+	} else if (h->seq ==
+		   tf->rcv_nxt) { /* also while dialling: strays of the port's last use come */
 		tcp_end(tf, false, true);
 	} else if (!seq_lt(h->seq, tf->rcv_nxt) && seq_lt(h->seq, tf->rcv_adv)) {
 		tf->ack_now = true;
@@ -433,6 +435,17 @@ static void known_flow(struct tcp_flow *tf, struct pkt *p, const struct tcp_hdr 
 		take_segment(tf, p, h, len);
 }
 
+/*
+ * A SYN with another number in an open connection: its RST was lost and the port is used again.
+ * RFC 5961 has it challenged, against forgers; here nobody but the guest itself is on the link, and
+ * the challenge would cost it a second.
+ */
+static bool is_restart(const struct tcp_flow *tf, const struct tcp_hdr *h)
+{
+	return tf->state == TCP_ST_OPEN && h->seq != tf->irs &&
+	       (h->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 void tcp_input(struct net *net, struct pkt *p)
 {
 	struct flow_key key = { .guest = p->ip.src, .peer = p->ip.dst, .kind = FLOW_TCP };
@@ -448,8 +461,8 @@ void tcp_input(struct net *net, struct pkt *p)
 	key.guest_port = h.sport;
 	key.peer_port = h.dport;
 	tf = tcp_of(flow_find(net, &key));
-	if (tf && tf->dead) {
-		tcp_free(tf);
+	if (tf && (tf->dead || is_restart(tf, &h))) {
+		tcp_drop(&tf->f);
 		tf = NULL;
 	}
 	if (tf)
