@@ -408,11 +408,15 @@ static void test_tty(void **state)
 	peer_close(&p);
 }
 
-/* On a terminal the end of file is a character, and Ctrl-C a signal. */
+/*
+ * On a terminal the end of file is a character, and Ctrl-C a signal. The shell must not be about to
+ * start a program when that comes: dash loses an interrupt during its vfork().
+ */
 static void test_tty_input(void **state)
 {
 	cleanup_buf struct buf out = { 0 };
-	struct text args[] = { text_of("-c"), text_of("stty -echo; echo up; cat; sleep 1000") };
+	struct text args[] = { text_of("-c"),
+		text_of("stty -echo; echo up; cat; echo eof; exec sleep 1000") };
 	struct exec_request req = { .cmd = text_of("sh"), .args = { args, 2 }, .tty = true };
 	struct peer p;
 
@@ -422,7 +426,7 @@ static void test_tty_input(void **state)
 	expect_output(&p, 1, "up\r\n");
 	peer_stdin(&p, 1, NULL, 0);
 	peer_stdin(&p, 1, "x\n\x04", 3);
-	expect_output(&p, 1, "x\r\n");
+	expect_output(&p, 1, "x\r\neof\r\n");
 	peer_stdin(&p, 1, "\x03", 1);
 	assert_int_equal(peer_finish(&p, 1, &out), -1);
 	assert_int_equal(p.payload.exec_exited.signal, SIGINT);
@@ -451,6 +455,27 @@ static void test_orphan_holds_output(void **state)
 	assert_int_equal(p.payload.exec_exited.code, 4);
 	/* All children of the agent, adopted ones too, have been waited for. */
 	check_script(&p, 2, "ps -o stat= --ppid $PPID | grep -c Z", 1, "0\n");
+	peer_close(&p);
+}
+
+/* A machine's main command has exited when it has, with all that it wrote, whoever holds its
+ * outputs. */
+static void test_main_does_not_wait(void **state)
+{
+	struct text args[] = { text_of("-c"),
+		text_of("sleep 1000 & echo $!; head -c 40000 /dev/zero; exit 4") };
+	struct exec_request req = {
+		.cmd = text_of("/bin/sh"), .args = { args, ARRAY_LEN(args) }, .main = true
+	};
+	struct buf out = { 0 };
+	struct peer p;
+
+	peer_open(&p, NULL);
+	peer_send(&p, 1, MSG_EXEC_REQUEST, &req);
+	assert_int_equal(peer_finish(&p, 1, &out), 4);
+	assert_int_equal(kill(atoi((const char *)buf_head(&out)), SIGKILL), 0);
+	assert_in_range(out.len, 40002, 40012);
+	buf_release(&out);
 	peer_close(&p);
 }
 
@@ -638,6 +663,7 @@ int main(void)
 		cmocka_unit_test(test_tty),
 		cmocka_unit_test(test_tty_input),
 		cmocka_unit_test(test_orphan_holds_output),
+		cmocka_unit_test(test_main_does_not_wait),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_invalid_payload),

@@ -24,6 +24,9 @@
 
 #define REAP_BUDGET 64
 
+/* Reads per stream that empty a pipe of the largest size, whoever keeps filling it */
+#define REST_READS (MIB(1) / STREAM_CHUNK)
+
 struct exec *exec_find(struct agent *a, uint32_t id)
 {
 	struct exec *e = a->execs;
@@ -73,6 +76,7 @@ void exec_start(struct agent *a, uint32_t id, const struct exec_request *req)
 	}
 	e->id = id;
 	e->tty = req->tty;
+	e->main = req->main;
 	e->next = a->execs;
 	a->execs = e;
 	started.pid = e->child.pid;
@@ -240,21 +244,35 @@ void exec_poll_fill(const struct exec *e, struct pollfd *fds, bool want_output)
 		fds[1 + i] = (struct pollfd){ want_output ? e->child.out_fd[i] : -1, POLLIN, 0 };
 }
 
-/* One read per stream and round, so that a chatty command leaves room for the others. */
-static void read_output(struct agent *a, struct exec *e, int which)
+/* One read per stream and round, so that a chatty command leaves room for the others. Return: was
+ * there something? */
+static bool read_output(struct agent *a, struct exec *e, int which)
 {
 	uint8_t data[STREAM_CHUNK];
 	ssize_t n = read(e->child.out_fd[which], data, sizeof(data));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	/* A terminal ends with EIO, when nobody has it open any more. */
 	if (n <= 0) {
 		close_fd(&e->child.out_fd[which]);
-		return;
+		return false;
 	}
 	(void)message_append_data(
 		&a->out, e->id, which == 0 ? MSG_EXEC_STDOUT : MSG_EXEC_STDERR, data, n);
+	return true;
+}
+
+/* The main command is gone: take what it left in its outputs. What others write later is lost. */
+static void take_rest(struct agent *a, struct exec *e)
+{
+	for (int i = 0; i < 2; i++) {
+		for (unsigned n = 0; n < REST_READS && e->child.out_fd[i] >= 0; n++) {
+			if (!read_output(a, e, i))
+				break;
+		}
+		close_fd(&e->child.out_fd[i]);
+	}
 }
 
 void exec_poll_handle(struct agent *a, struct exec *e, const struct pollfd *fds)
@@ -263,7 +281,7 @@ void exec_poll_handle(struct agent *a, struct exec *e, const struct pollfd *fds)
 		drain_stdin(a, e);
 	for (int i = 0; i < 2; i++) {
 		if (fds[1 + i].revents && e->child.out_fd[i] >= 0)
-			read_output(a, e, i);
+			(void)read_output(a, e, i);
 	}
 }
 
@@ -317,6 +335,8 @@ void exec_sweep(struct agent *a)
 	while (*at) {
 		struct exec *e = *at;
 
+		if (e->reaped && e->main)
+			take_rest(a, e);
 		if (!is_through(e)) {
 			at = &e->next;
 			continue;

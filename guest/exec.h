@@ -2,7 +2,7 @@
 /*
  * Running commands. A command's terminal frame (exec.exited) is sent once all its outputs have
  * ended and its process was reaped, so it always comes last; a background process that keeps an
- * output open delays it.
+ * output open delays it, unless the command is the machine's main one.
  */
 #ifndef GUEST_EXEC_H
 #define GUEST_EXEC_H
@@ -28,7 +28,7 @@ struct exec {
 	struct exec *next;
 	uint32_t id;
 	struct child child;
-	bool tty;
+	bool tty, main;
 	struct buf stdin_q;
 	bool stdin_eof, stdin_dead;
 	uint32_t unacked;

@@ -20,6 +20,8 @@
  *
  * Extensions, invisible to peers that do not know them:
  * - exec.exited: `signal`, the signal that ended the command, whose `code` is then -1.
+ * - exec.request: `main`, the machine is there for this command. It has exited when its process
+ *has, whoever else still holds its outputs; otherwise, as upstream, the last holder delays that.
  * - Stdin window: bootstrap `stdin_ack` says that the host understands core.exec.stdin.ack, ready
  *   `stdin_window` is how many bytes of stdin per session it may have unacknowledged. The agent
  *   acknowledges what the command has taken, or what was dropped after the command closed its
@@ -257,6 +259,7 @@ struct exec_request {
 	bool tty;
 	uint16_t rows, cols;
 	struct list rlimits;
+	bool main;
 };
 
 struct exec_started {

@@ -552,17 +552,19 @@ static void on_sink_changed(void *ctx)
 static int encode(struct session *s, const struct session_cfg *cfg, struct err *err)
 {
 	struct bootstrap boot = cfg->boot;
+	struct exec_request exec = cfg->exec;
 	int ret;
 
 	if (!boot.security_profile.s)
 		boot.security_profile = text_of("default");
 	boot.stdin_ack = true;
+	exec.main = true;
 	ret = message_append(&s->to_guest, 0, MSG_BOOTSTRAP, &boot);
 	/* Nothing of ours depends on the answer, so it need not wait for the question. */
 	if (ret == 0)
 		ret = message_append(&s->to_guest, 0, MSG_INIT_ACK, NULL);
 	if (ret == 0)
-		ret = message_append(&s->request, EXEC_ID, MSG_EXEC_REQUEST, &cfg->exec);
+		ret = message_append(&s->request, EXEC_ID, MSG_EXEC_REQUEST, &exec);
 	if (ret == -EMSGSIZE)
 		return err_msg(err, E2BIG, "command line and environment are too long");
 	return ret < 0 ? err_set(err, ret, "encode the command") : 0;
