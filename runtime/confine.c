@@ -6,22 +6,18 @@
  * does not reach the rest of the host. Needs version 2, since version 1 cannot allow renames from
  * one directory to another.
  *
- * seccomp: a list of what a VMM never does once it runs. It is a deny list: the calls that a file
- * server needs are many and differ with the C library, and a call missing from an allow list
- * would be a guest's error at some later day.
+ * seccomp (lib/seccomp.h): a list of what a VMM never does once it runs. It is a deny list: the
+ * calls that a file server needs are many and differ with the C library, and a call missing from an
+ * allow list would be a guest's error at some later day.
  */
 #include "runtime/confine.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -31,6 +27,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/num.h"
+#include "lib/seccomp.h"
 
 /* ---- detach ---- */
 
@@ -42,6 +39,7 @@ static void default_signals(void)
 	for (int sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &dfl, NULL);
 	(void)sigaction(SIGPIPE, &ign, NULL); /* a closed console is an error code, not an end */
+	(void)sigaction(SIGXFSZ, &ign, NULL); /* and so is a file that grows beyond ulimit -f */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -186,116 +184,35 @@ static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n,
 
 /* ---- seccomp ---- */
 
-static const int denied[] = {
-	/* other programs and processes */
-	SYS_execve,
-	SYS_execveat,
-	SYS_ptrace,
-	SYS_process_vm_readv,
-	SYS_process_vm_writev,
-	SYS_process_madvise,
-	SYS_kcmp,
-	SYS_pidfd_getfd,
-	/* new connections; sockets that exist were opened while preparing */
-	SYS_socket,
-	SYS_connect,
-	SYS_bind,
-	SYS_listen,
-	/* the shape of the system */
-	SYS_mount,
-	SYS_umount2,
-	SYS_pivot_root,
-	SYS_chroot,
-	SYS_setns,
-	SYS_open_tree,
-	SYS_move_mount,
-	SYS_fsopen,
-	SYS_fsconfig,
-	SYS_fsmount,
-	SYS_fspick,
-	SYS_mount_setattr,
-	SYS_swapon,
-	SYS_swapoff,
-	SYS_reboot,
-	SYS_sethostname,
-	SYS_setdomainname,
-	SYS_quotactl,
-	SYS_acct,
-	SYS_syslog,
-	SYS_settimeofday,
-	SYS_clock_settime,
-	SYS_adjtimex,
-	SYS_clock_adjtime,
-	SYS_iopl,
-	SYS_ioperm,
-	SYS_personality,
-	/* kernel code and the parts of the kernel that are attacked most */
-	SYS_init_module,
-	SYS_finit_module,
-	SYS_delete_module,
-	SYS_kexec_load,
-	SYS_kexec_file_load,
-	SYS_bpf,
-	SYS_perf_event_open,
-	SYS_userfaultfd,
-	SYS_io_uring_setup,
-	SYS_io_uring_enter,
-	SYS_io_uring_register,
-	SYS_add_key,
-	SYS_request_key,
-	SYS_keyctl,
-	SYS_modify_ldt,
-	SYS_lookup_dcookie,
-	SYS_vhangup,
-	SYS_nfsservctl,
-};
-
-#define X32_BIT 0x40000000u
-
-/* A compare-and-return pair each, since jumps to a common end would not reach (8 bits). */
-#define FILTER_LEN (4 + 2 * ARRAY_LEN(denied) + 7)
-
-static void build_filter(struct sock_filter *f)
+static void build_filter(struct seccomp *s)
 {
-	unsigned n = 0;
+	/* Other programs; and processes, which no death signal would end with us. */
+	static const int denied[] = { SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_mknod };
 
-	f[n++] = (struct sock_filter)BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	f[n++] = (struct sock_filter)BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (unsigned i = 0; i < ARRAY_LEN(denied); i++) {
-		f[n++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)denied[i], 0, 1);
-		f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-	}
-	/* The same calls under their x32 numbers would pass by the list. */
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	seccomp_begin(s);
+	seccomp_deny(s, denied, ARRAY_LEN(denied));
+	seccomp_with(s, SYS_clone, 0, CLONE_THREAD);
+	/* Its flags are out of a filter's sight; C libraries fall back on clone. */
+	seccomp_fail(s, SYS_clone3, ENOSYS);
+	/* FIFOs, sockets and whiteouts are the only nodes that the file server makes. */
+	seccomp_only(s, SYS_mknodat, 3, 0);
 	/* Threads of the file server take a umask of their own, and nothing else. */
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 3);
-	f[n++] = (struct sock_filter)BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CLONE_FS, 1, 0);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	assert(n == FILTER_LEN);
+	seccomp_only(s, SYS_unshare, 0, CLONE_FS);
+	seccomp_end(s);
 }
 
 static int restrict_calls(struct err *err)
 {
-	struct sock_filter filter[FILTER_LEN];
-	const struct sock_fprog prog = { .len = ARRAY_LEN(filter), .filter = filter };
+	struct seccomp filter;
+	int rc;
 
-	build_filter(filter);
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0)
-		return 0;
-	if (errno == ENOSYS || errno == EINVAL) {
+	build_filter(&filter);
+	rc = seccomp_install(&filter, SECCOMP_FILTER_FLAG_TSYNC);
+	if (rc == -ENOSYS || rc == -EINVAL) {
 		log_debug("no seccomp filters on this kernel");
 		return 0;
 	}
-	return err_set(err, errno, "install seccomp filter");
+	return rc < 0 ? err_set(err, rc, "install seccomp filter") : 0;
 }
 
 int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct err *err)

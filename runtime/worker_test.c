@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +64,27 @@ const char *vm_engine_reason(const struct vm *vm)
 	return "for the test";
 }
 
+static bool can_fork(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	return pid > 0;
+}
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static bool can_thread(void)
+{
+	pthread_t thread;
+
+	return pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0;
+}
+
 /* Each letter says what is possible inside the confinement. */
 static void probe(struct vm *vm, char *out)
 {
@@ -80,6 +104,10 @@ static void probe(struct vm *vm, char *out)
 	*out++ = socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0 ? 'u' : '-';
 	*out++ = unshare(CLONE_FS) == 0 ? 'f' : '-';
 	*out++ = unshare(CLONE_NEWNS) == 0 ? 'm' : '-';
+	*out++ = kill(getppid(), 0) == 0 ? 'k' : '-';
+	*out++ = mknodat(vm->root_fd, "device", S_IFCHR | 0600, makedev(1, 3)) == 0 ? 'd' : '-';
+	*out++ = can_fork() ? 'F' : '-';
+	*out++ = can_thread() ? 't' : '-';
 	*out = '\0';
 }
 
@@ -219,7 +247,7 @@ static void is_confined(void **state)
 		print_message("paths are not confined here: no Landlock\n");
 		s.end.exit.detail[1] = '-';
 	}
-	assert_string_equal(s.end.exit.detail, "w----nSuf-");
+	assert_string_equal(s.end.exit.detail, "w----nSuf----t");
 }
 
 static void free_kills(void **state)

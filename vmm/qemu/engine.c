@@ -132,7 +132,7 @@ static void on_broken(void *ctx, const char *what)
 	if (!q->broken[0])
 		(void)snprintf(q->broken, sizeof(q->broken), "%s", what);
 	if (q->child.pid > 0)
-		(void)kill(q->child.pid, SIGKILL);
+		qemu_child_kill(&q->child);
 }
 
 static int prepare_devices(struct qemu *q, struct err *err)
@@ -355,8 +355,7 @@ static void qemu_stop(struct vm *vm)
 	struct qemu *q = vm->priv;
 
 	atomic_store(&q->stopped, true);
-	/* By pidfd: after the reaping, the number may be somebody else's. */
-	(void)syscall(SYS_pidfd_send_signal, q->child.pidfd, SIGKILL, NULL, 0);
+	qemu_child_kill(&q->child);
 }
 
 static void qemu_release(struct vm *vm)

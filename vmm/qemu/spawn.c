@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "vmm/qemu/sandbox.h"
 
 #define NOBODY	    65534
 #define CHILD_STACK (64 * 1024)
@@ -95,6 +96,7 @@ struct start {
 	const int *inherit;
 	unsigned n_inherit;
 	int null_fd, output_fd;
+	struct qemu_sandbox *sandbox;
 	pid_t parent;
 	int failed_errno; /* written by the child, which shares our memory */
 	const char *failed_step;
@@ -166,6 +168,8 @@ static int child_setup(struct start *s)
 	(void)setrlimit(RLIMIT_CORE, &no_core); /* guest memory does not belong on disk */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail(s, "no_new_privs");
+	if (qemu_sandbox_enter(s->sandbox) < 0)
+		return fail(s, "confine it");
 	/* Last, because a change of user clears it. The parent may be gone already: look. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return fail(s, "set parent death signal");
@@ -215,8 +219,9 @@ int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned 
 {
 	cleanup_fd int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	cleanup_fd int read_fd = -1, write_fd = -1;
+	cleanup_(qemu_sandbox_release) struct qemu_sandbox sandbox = { .ruleset = -1 };
 	struct qemu_child child = { .pidfd = -1, .output_fd = -1 };
-	int pipe_fd[2];
+	int pipe_fd[2], rc;
 
 	if (null_fd < 0)
 		return err_set(err, errno, "open /dev/null");
@@ -224,6 +229,9 @@ int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned 
 		return err_set(err, errno, "create pipe for QEMU's messages");
 	read_fd = pipe_fd[0];
 	write_fd = pipe_fd[1];
+	rc = qemu_sandbox_init(&sandbox, program_fd, err);
+	if (rc < 0)
+		return err_wrap(err, "confine QEMU");
 	struct start s = {
 		.program_fd = program_fd,
 		.argv = argv,
@@ -231,6 +239,7 @@ int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned 
 		.n_inherit = n_inherit,
 		.null_fd = null_fd,
 		.output_fd = write_fd,
+		.sandbox = &sandbox,
 		.parent = getpid(),
 	};
 
@@ -257,11 +266,17 @@ int qemu_child_reap(struct qemu_child *child)
 	return status;
 }
 
+/* By pidfd: the confined process may signal nobody by number. */
+void qemu_child_kill(const struct qemu_child *child)
+{
+	(void)syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+}
+
 void qemu_child_end(struct qemu_child *child)
 {
 	if (child->pid <= 0)
 		return;
-	(void)kill(child->pid, SIGKILL);
+	qemu_child_kill(child);
 	(void)qemu_child_reap(child);
 	close_fd(&child->pidfd);
 	close_fd(&child->output_fd);

@@ -29,12 +29,16 @@ struct qemu_child {
 /*
  * qemu_spawn() - start @program_fd with @argv
  * The child gets the descriptors @inherit (and /dev/null as stdin), none other; an empty
- * environment; the folder / ; no way to gain privileges; user nobody if we are root. It is killed
+ * environment; the folder / ; no way to gain privileges; user nobody if we are root; what sandbox.h
+ * leaves of the host. It is killed
  * when the calling thread ends, however that happens.
  * Return: 0 and *ret_child; -errno when it could not be started, exec included
  */
 int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned n_inherit,
 	struct qemu_child *ret_child, struct err *err);
+
+/* qemu_child_kill() - harmless once it has ended; async-signal-safe */
+void qemu_child_kill(const struct qemu_child *child);
 
 /* qemu_child_end() - kill it if it still runs, reap it, close; fine on a zeroed or ended child. */
 void qemu_child_end(struct qemu_child *child);

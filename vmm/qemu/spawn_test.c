@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,6 +96,32 @@ static void reports_a_failing_exec(void **state)
 	assert_int_equal(errno, ECHILD);
 }
 
+static void is_confined(void **state)
+{
+	char path[] = "/tmp/spawn-test-XXXXXX", script[512], out[256];
+	int fd = mkstemp(path);
+	struct qemu_child c;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, 0666), 0);
+	(void)snprintf(script, sizeof(script),
+		"(read x <%s) 2>/dev/null && echo reads; (echo x >%s) 2>/dev/null && echo writes; "
+		"(read x </proc/%d/environ) 2>/dev/null && echo looks at others; "
+		"kill -0 $PPID 2>/dev/null && echo signals; read x </etc/passwd && echo works",
+		path, path, (int)getpid());
+	assert_int_equal(write(fd, "secret\n", 7), 7);
+	c = spawn(script, NULL, 0);
+	read_output(&c, out, sizeof(out));
+	qemu_child_end(&c);
+	(void)close(fd);
+	(void)unlink(path);
+	if (strncmp(out, "reads\nwrites\n", 13) == 0) {
+		print_message("files are not confined here: no Landlock\n");
+		return;
+	}
+	assert_string_equal(out, "works\n");
+}
+
 static void end_kills(void **state)
 {
 	struct qemu_child c = spawn("exec sleep 1000", NULL, 0);
@@ -156,8 +183,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inherits_only_what_it_should),
-		cmocka_unit_test(reports_a_failing_exec), cmocka_unit_test(end_kills),
-		cmocka_unit_test(dies_with_its_parent),
+		cmocka_unit_test(reports_a_failing_exec), cmocka_unit_test(is_confined),
+		cmocka_unit_test(end_kills), cmocka_unit_test(dies_with_its_parent),
 		cmocka_unit_test(finds_the_program), /* last: it changes PATH */
 	};
 
