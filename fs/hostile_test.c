@@ -2,11 +2,13 @@
 /* A client that lies: names, ids, counts, sizes (hostile-inputs.md 16, 17, 19, 20, 21). */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -523,29 +525,45 @@ static void versions_are_negotiated(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void kernel_file_systems_are_refused(void **state)
+{
+	static struct tfs own; /* of the new namespace */
+	struct fs_config cfg = { 0 };
+	char proc[80], other[80];
+	int err = 0;
+
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		skip();
+	tfs_new(&own, &cfg);
+	(void)snprintf(proc, sizeof(proc), "%s/proc", own.path);
+	(void)snprintf(other, sizeof(other), "%s/other", own.path);
+	assert_int_equal(mkdir(proc, 0755), 0);
+	assert_int_equal(mkdir(other, 0755), 0);
+	assert_int_equal(mount("/proc/sys", proc, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount("tmpfs", other, "tmpfs", 0, NULL), 0);
+	assert_int_equal(tfs_lookup(&own, 1, "proc", &err), 0);
+	assert_int_equal(err, -EACCES);
+	assert_int_not_equal(tfs_lookup(&own, 1, "other", &err), 0);
+	(void)umount2(proc, MNT_DETACH);
+	(void)umount2(other, MNT_DETACH);
+	tfs_free(&own);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(names_are_checked),
-		TEST(every_naming_operation_checks_names),
-		TEST(ids_never_issued_find_nothing),
-		TEST(forgotten_ids_are_not_recycled),
-		TEST(forget_counts_are_guarded),
-		TEST(batch_forget_trusts_no_count),
-		TEST(handles_belong_to_their_node),
-		TEST(symlinks_lead_nowhere),
+		TEST(names_are_checked), TEST(every_naming_operation_checks_names),
+		TEST(ids_never_issued_find_nothing), TEST(forgotten_ids_are_not_recycled),
+		TEST(forget_counts_are_guarded), TEST(batch_forget_trusts_no_count),
+		TEST(handles_belong_to_their_node), TEST(symlinks_lead_nowhere),
 		TEST(a_directory_swapped_for_a_symlink_stays_itself),
-		TEST(truncated_requests_are_refused),
-		TEST(header_length_must_fit),
-		TEST(a_write_claims_more_than_it_sends),
-		TEST(replies_stay_in_their_room),
-		TEST(readdirplus_counts_only_what_fits),
-		TEST(entries_in_memory_are_read_only),
-		TEST(node_cap_is_a_clean_error),
-		TEST(running_out_of_descriptors_is_a_clean_error),
-		TEST(closed_nodes_are_opened_again),
-		TEST(reset_forgets_everything),
+		TEST(truncated_requests_are_refused), TEST(header_length_must_fit),
+		TEST(a_write_claims_more_than_it_sends), TEST(replies_stay_in_their_room),
+		TEST(readdirplus_counts_only_what_fits), TEST(entries_in_memory_are_read_only),
+		TEST(node_cap_is_a_clean_error), TEST(running_out_of_descriptors_is_a_clean_error),
+		TEST(closed_nodes_are_opened_again), TEST(reset_forgets_everything),
 		TEST(versions_are_negotiated),
+		TEST(kernel_file_systems_are_refused), /* last: in a mount namespace of its own */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,16 @@
 /* From names to nodes, and the client's references to them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fs/fs_internal.h"
+
+#define CONFIGFS_MAGIC 0x62656570 /* not in the kernel's header */
 
 int open_beneath(int dirfd, const char *path)
 {
@@ -29,6 +34,34 @@ int open_child(struct fs_server *fs, const struct node *parent, const char *name
 	return fd;
 }
 
+/* Files in these are the host's kernel: writing one may be as good as running a program on it. */
+static bool is_kernel_fs(int fd)
+{
+	static const uint32_t types[] = { PROC_SUPER_MAGIC, SYSFS_MAGIC, DEBUGFS_MAGIC,
+		TRACEFS_MAGIC, SECURITYFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+		BPF_FS_MAGIC, EFIVARFS_MAGIC, PSTOREFS_MAGIC, NSFS_MAGIC, BINFMTFS_MAGIC,
+		SELINUX_MAGIC, CONFIGFS_MAGIC };
+	struct statfs st;
+
+	if (fstatfs(fd, &st) != 0)
+		return true;
+	for (unsigned i = 0; i < ARRAY_LEN(types); i++) {
+		if ((uint32_t)st.f_type == types[i])
+			return true;
+	}
+	return false;
+}
+
+/* Mounts inside the shared directory are part of it, but a root that somebody also used with
+ * chroot may have /proc and /sys there. */
+static bool is_refused(const struct node *parent, int fd, const struct statx *stx)
+{
+	bool other = makedev(stx->stx_dev_major, stx->stx_dev_minor) != parent->key.dev ||
+		     stx->stx_mnt_id != parent->key.mnt_id;
+
+	return other && is_kernel_fs(fd);
+}
+
 /* A stat by name finds objects the client knows already with one system call; only a new one is
  * opened, and then the descriptor alone says what it is. */
 int lookup_child(struct fs_server *fs, struct node *parent, const char *name, struct node **ret,
@@ -49,6 +82,8 @@ int lookup_child(struct fs_server *fs, struct node *parent, const char *name, st
 		return fd;
 	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, FS_STATX_MASK, ret_stx) != 0)
 		return -errno;
+	if (is_refused(parent, fd, ret_stx))
+		return -EACCES;
 	return node_remember(fs, &fd, ret_stx, parent->id, name, ret);
 }
 
