@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -34,6 +35,18 @@ static void to_stderr(enum log_level level, const char *line)
 	dprintf(STDERR_FILENO, "msb: %s: %s\n", names[level], line);
 }
 
+void log_clean(char *line)
+{
+	for (unsigned char *p = (unsigned char *)line; *p; p++) {
+		bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* in UTF-8 */
+
+		if ((*p < 0x20 && *p != '\t') || *p == 0x7f || c1)
+			*p = '?';
+		if (c1)
+			p[1] = '?';
+	}
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	char line[1024];
@@ -44,6 +57,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
+	log_clean(line);
 	if (sink.fn)
 		sink.fn(sink.ctx, level, line);
 	else

@@ -64,6 +64,16 @@ static void test_long_lines_are_cut(void **state)
 	assert_int_equal(strlen(seen.line), 1023);
 }
 
+static void test_foreign_words_are_harmless(void **state)
+{
+	char line[] = "a\x1b[2Jb\tc\nd\x7f\xc2\x9b"
+		      "e\xc3\xa9";
+
+	log_clean(line);
+	assert_string_equal(line, "a?[2Jb\tc?d???"
+				  "e\xc3\xa9");
+}
+
 static void test_once(void **state)
 {
 	struct seen seen = { 0 };
@@ -98,6 +108,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_levels, restore),
 		cmocka_unit_test_teardown(test_long_lines_are_cut, restore),
+		cmocka_unit_test(test_foreign_words_are_harmless),
 		cmocka_unit_test_teardown(test_once, restore),
 		cmocka_unit_test_teardown(test_phase, restore),
 	};

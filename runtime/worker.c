@@ -188,10 +188,14 @@ static void terminate_strings(struct report *r)
 	case REPORT_PREPARED:
 		r->prepared.engine[sizeof(r->prepared.engine) - 1] = '\0';
 		r->prepared.reason[sizeof(r->prepared.reason) - 1] = '\0';
+		log_clean(r->prepared.engine);
+		log_clean(r->prepared.reason);
 		break;
 	case REPORT_END:
 		r->end.exit.detail[sizeof(r->end.exit.detail) - 1] = '\0';
 		r->end.err.msg[sizeof(r->end.err.msg) - 1] = '\0';
+		log_clean(r->end.exit.detail);
+		log_clean(r->end.err.msg);
 		break;
 	}
 }
