@@ -7,8 +7,8 @@
 #include <stddef.h>
 
 #include "lib/buf.h"
-#include "lib/loop.h"
 #include "lib/host_stream.h"
+#include "lib/loop.h"
 
 /*
  * struct sink - where output goes
