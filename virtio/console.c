@@ -177,8 +177,9 @@ static int console_init(
 		if (r < 0)
 			return err_wrap(err, "console port %u", i);
 	}
+	/* 4 and up: the ports behind the first; see console_kick() */
 	for (unsigned i = 0; i < 2 + 2 * n; i++)
-		sizes[i] = QUEUE_SIZE;
+		sizes[i] = i < 4 || ports[i / 2 - 1].console ? QUEUE_SIZE : QUEUE_SIZE_CHANNEL;
 	return virtio_dev_init(&con->dev, &console_ops,
 		VIRTIO_BIT(VIRTIO_CONSOLE_F_SIZE) | VIRTIO_BIT(VIRTIO_CONSOLE_F_MULTIPORT), sizes,
 		2 + 2 * n, sizeof(struct virtio_console_config), err);

@@ -3,16 +3,22 @@
 #ifndef VIRTIO_CONSOLE_INTERNAL_H
 #define VIRTIO_CONSOLE_INTERNAL_H
 
-#include "virtio/console.h"
 #include "lib/host_stream.h"
+#include "virtio/console.h"
 
-#define QUEUE_SIZE     32
-#define QUEUE_CTL_IN   2 /* device to driver */
-#define QUEUE_CTL_OUT  3
-#define CONTROL_LEN    8
-#define CHAINS_PER_RUN 16	 /* work per kick or wake-up, then others have their turn */
-#define BYTES_PER_RUN  (1 << 20) /* the same in bytes; a chain may hold up to 4 GiB */
-#define SEGS_MAX       64 /* QUEUE_SIZE descriptors, some across a border of memory regions */
+/*
+ * The guest's driver fills a port's input queue with pages. A channel's holds more than the agent
+ * protocol keeps in flight (its window): where the queue runs empty, the guest kicks for every
+ * page.
+ */
+#define QUEUE_SIZE	   32
+#define QUEUE_SIZE_CHANNEL 128
+#define QUEUE_CTL_IN	   2 /* device to driver */
+#define QUEUE_CTL_OUT	   3
+#define CONTROL_LEN	   8
+#define CHAINS_PER_RUN	   16	     /* work per kick or wake-up, then others have their turn */
+#define BYTES_PER_RUN	   (1 << 20) /* the same in bytes; a chain may hold up to 4 GiB */
+#define SEGS_MAX	   160 /* a queue's descriptors, some across a border of memory regions */
 
 /* Messages due to the guest, in the order they are sent. */
 enum due { DUE_ADD, DUE_CONSOLE, DUE_NAME, DUE_OPEN, DUE_RESIZE, DUE_MAX };
