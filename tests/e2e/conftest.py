@@ -22,6 +22,10 @@ CACHE = pathlib.Path(os.environ.get("MSB_CACHE", SOURCE / ".cache"))
 ENGINE = os.environ.get("MSB_TEST_ENGINE", "qemu")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "engine: what depends on the engine, or shows best that all of it works together")
+
+
 def make_root(kind):
     made = subprocess.run([SOURCE / "scripts/make-rootfs", kind], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

@@ -2,12 +2,15 @@
 """A real distribution on the fs device: what its package manager, git and the compiler ask of a root file system."""
 import subprocess
 
+import pytest
+
 
 def test_boots(msb, debian):
     result = msb.sh(debian, ". /etc/os-release && echo $ID $VERSION_ID && dpkg --audit && id -un")
     assert (result.code, result.out) == (0, b"debian 12\nroot\n"), result.err
 
 
+@pytest.mark.engine
 def test_apt_installs_and_removes_a_package(msb, debian):
     """The packages lie in the root as files; there is no network."""
     script = (
@@ -28,6 +31,7 @@ def make_repository(path):
     return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.engine
 def test_git_clones_a_repository(msb, debian, tmp_path):
     (tmp_path / "repo").mkdir()
     head = make_repository(tmp_path / "repo")
@@ -42,6 +46,7 @@ def test_git_clones_a_repository(msb, debian, tmp_path):
     assert len(result.out) == len(head) + 1 + sum(1000 * len(f"{n}\n") for n in range(20))
 
 
+@pytest.mark.engine
 def test_compiler_and_make(msb, debian):
     script = r"""
         rm -rf /root/c && mkdir /root/c && cd /root/c

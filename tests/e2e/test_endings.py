@@ -32,6 +32,7 @@ def test_signal_to_msb_ends_the_command(busy, number):
     assert not busy.survivors()
 
 
+@pytest.mark.engine
 def test_sigterm_reaches_a_command_that_handles_it(msb, busybox):
     script = "trap 'echo bye; exit 9' TERM; echo ready; while :; do sleep 1; done"
     running = msb.start_run(busybox, "--", "sh", "-c", script)
@@ -42,6 +43,7 @@ def test_sigterm_reaches_a_command_that_handles_it(msb, busybox):
     assert (result.code, result.out) == (9, b"ready\nbye\n"), result.err
 
 
+@pytest.mark.engine
 def test_sigkill_of_msb_leaves_no_process(busy):
     busy.popen.kill()
     busy.popen.wait()
@@ -70,6 +72,7 @@ def ended_by_death_of(busy, what):
     assert not busy.survivors()
 
 
+@pytest.mark.engine
 def test_death_of_the_worker(busy, msb):
     worker = [p for p in busy.processes() if "qemu" not in p.executable()]
     assert worker
@@ -86,6 +89,7 @@ def test_death_of_qemu(busy, msb):
     ended_by_death_of(busy, "qemu")
 
 
+@pytest.mark.engine
 def test_death_of_init(msb, busybox):
     """The guest's root overwrites the code of process 1; its kernel panics."""
     script = (
@@ -103,6 +107,7 @@ def test_death_of_init(msb, busybox):
     assert not running.survivors()
 
 
+@pytest.mark.engine
 def test_guest_reboots_by_itself(msb, busybox):
     """The machine ends while the command has not: that is no success."""
     running = msb.start_run(busybox, "--", "sh", "-c", "echo ready; reboot -f; sleep 1000")

@@ -79,6 +79,7 @@ def terminal(msb):
         t.close()
 
 
+@pytest.mark.engine
 def test_it_is_a_terminal_of_our_size(terminal, busybox):
     t = terminal("-t", busybox, "--", "sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size; exit 4")
     assert t.wait() == 4
@@ -89,6 +90,7 @@ def test_without_t_it_is_not(msb, busybox):
     assert msb.sh(busybox, "test -t 0 || test -t 1").code == 1
 
 
+@pytest.mark.engine
 def test_resize(terminal, busybox):
     t = terminal("-t", busybox, "--", "sh", "-c", f"trap 'stty size; exit' WINCH; echo ready; {LOOP}")
     t.wait_for(b"ready")
@@ -97,6 +99,7 @@ def test_resize(terminal, busybox):
     assert b"50 132" in t.screen
 
 
+@pytest.mark.engine
 def test_ctrl_c_goes_to_the_command(terminal, busybox):
     t = terminal("-t", busybox, "--", "sh", "-c", f"trap 'echo caught; exit 5' INT; echo ready; {LOOP}")
     t.wait_for(b"ready")
