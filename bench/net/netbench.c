@@ -87,7 +87,9 @@ static int client(const char *mode, const struct sockaddr_in *sa, double seconds
 	if (!n)
 		return 1;
 	qsort(ns, n, sizeof(*ns), by_value);
-	printf("%zu %.1f %.1f\n", n, ns[n / 2] / 1e3, ns[n / 100 * 99] / 1e3);
+	size_t p50 = n / 2, p99 = n / 100 * 99;
+
+	printf("%zu %.1f %.1f\n", n, (double)ns[p50] / 1e3, (double)ns[p99] / 1e3);
 	free(ns);
 	return 0;
 }
