@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three layers, each of which may be missing on an old kernel without the others being lost.
+ * Four layers, each of which may be missing on an old kernel without the others being lost.
+ *
+ * Capabilities: of root's only those with which a file server keeps the guest's owners and modes.
  *
  * Landlock: a path can be opened only below a shared directory, so that a hole in the file server
  * does not reach the rest of the host. Needs version 2, since version 1 cannot allow renames from
@@ -12,6 +14,7 @@
  */
 #include "runtime/confine.h"
 
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -215,6 +218,28 @@ static int restrict_calls(struct err *err)
 	return rc < 0 ? err_set(err, rc, "install seccomp filter") : 0;
 }
 
+/* KILL is for the signal to a QEMU that runs as another user. A caller that is not root has none to
+ * keep. */
+static int restrict_capabilities(struct err *err)
+{
+	static const unsigned wanted[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+		CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_KILL };
+	bool held[ARRAY_LEN(wanted)];
+
+	if (capng_get_caps_process() != 0)
+		return err_set(err, errno, "read capabilities");
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		held[i] = capng_have_capability(CAPNG_PERMITTED, wanted[i]);
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+		if (held[i])
+			(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, wanted[i]);
+	}
+	if (capng_apply(CAPNG_SELECT_CAPS) != 0)
+		return err_set(err, errno, "drop capabilities");
+	return 0;
+}
+
 int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct err *err)
 {
 	int rc;
@@ -223,6 +248,8 @@ int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct e
 		return err_set(err, errno, "no_new_privs");
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_set(err, errno, "forbid tracing");
-	rc = restrict_paths(root_fd, read_only, n, err);
+	rc = restrict_capabilities(err);
+	if (rc == 0)
+		rc = restrict_paths(root_fd, read_only, n, err);
 	return rc < 0 ? rc : restrict_calls(err);
 }

@@ -22,7 +22,8 @@
 int confine_detach(const int *keep, unsigned n_keep, struct err *err);
 
 /*
- * confine_seal() - no way back: no_new_privs, Landlock (where the kernel has it) and seccomp
+ * confine_seal() - no way back: no_new_privs, few capabilities, Landlock (where the kernel has it)
+ * and seccomp; for the calling thread and those that it starts later, so it must be the only one
  * @root_fd, @read_only: the directories that stay reachable by path, @n of them
  * Return: 0; -errno if a kernel that has the mechanism refuses it
  */
