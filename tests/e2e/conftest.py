@@ -23,6 +23,7 @@ ENGINE = os.environ.get("MSB_TEST_ENGINE", "qemu")
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "lab: of those, what is quick enough for every run in the lab")
     config.addinivalue_line("markers", "engine: what depends on the engine, or shows best that all of it works together")
 
 

@@ -43,6 +43,7 @@ def test_sigterm_reaches_a_command_that_handles_it(msb, busybox):
     assert (result.code, result.out) == (9, b"ready\nbye\n"), result.err
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 def test_sigkill_of_msb_leaves_no_process(busy):
     busy.popen.kill()
@@ -89,6 +90,7 @@ def test_death_of_qemu(busy, msb):
     ended_by_death_of(busy, "qemu")
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 def test_death_of_init(msb, busybox):
     """The guest's root overwrites the code of process 1; its kernel panics."""

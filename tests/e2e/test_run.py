@@ -15,6 +15,7 @@ def test_output_and_success(msb, busybox):
     assert (result.code, result.out) == (0, b"hello\n"), result.err
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 def test_nothing_but_the_command_on_stderr(msb, busybox):
     result = msb.sh(busybox, "echo out; echo err >&2")
@@ -36,6 +37,7 @@ def test_arguments_arrive_unchanged(msb, busybox):
     assert result.text == "".join(a + "|" for a in arguments), result.err
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 def test_output_appears_while_the_command_runs(msb, busybox):
     running = msb.start_run(busybox, "--", "sh", "-c", "echo first; read line; echo got $line >&2; read line")
@@ -97,6 +99,7 @@ def test_reader_that_leaves_early(msb, busybox):
     assert err == b""
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 @pytest.mark.parametrize("vcpus", [1, 4])
 def test_vcpus(msb, busybox, vcpus):
