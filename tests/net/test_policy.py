@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Denials, and domain rules on connections: pins, SNI, Host."""
+import contextlib
+import time
+import unittest
+
+from world import (DNS_RULE, G4, GW4, GW6, NO_REBIND, OUT4, OUT6, TIMEOUT, Resolver, World, a_record, client_hello,
+                    query, rule, sh)
+
+
+class Policy(unittest.TestCase):
+    def wait_denial(self, w, text):
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if any(text in d for d in w.denials):
+                return
+            time.sleep(0.01)
+        self.fail(f"no denial with {text!r} in {w.denials}")
+
+    def test_denied_is_refused_and_reported(self):
+        policy = {"default_egress": "deny", "default_ingress": "allow",
+                  "rules": [rule("deny", {"cidr": "198.51.100.0/24"}), rule("allow", "any")]}
+        with World(policy=policy) as w:
+            l, port = w.listen()
+            with l, self.assertRaises(ConnectionRefusedError):
+                w.connect(OUT4, port)
+            self.wait_denial(w, f"egress policy {OUT4}:{port} name=- "
+                                "rule=deny:egress@198.51.100.0/24")
+            l, port = w.listen(OUT6)
+            with l, w.connect(OUT6, port):
+                pass
+            with w.udp(w.g, G4) as c:
+                c.connect((OUT4, 4000))
+                c.send(b"x")
+                with self.assertRaises(OSError):
+                    c.recv(1)
+            r = sh("ip", "netns", "exec", w.g, "ping", "-c", "1", "-W", "5", OUT4, check=False)
+            self.assertIn("Packet filtered", r.stdout)
+
+    def test_default_profile_hides_the_host(self):
+        with World(policy=None) as w:
+            for addr, gw in (("127.0.0.1", GW4), ("::1", GW6)):
+                l, port = w.listen(addr)
+                with l, self.assertRaises(ConnectionRefusedError):
+                    w.connect(gw, port)
+            with self.assertRaises(OSError):
+                w.connect("169.254.169.254", 80)
+
+
+class Names(unittest.TestCase):
+    """Domain rules on connections: pins, SNI, Host."""
+
+    TABLE = {**a_record("good.example", OUT4), **a_record("other.example", OUT4)}
+
+    def try_bytes(self, w, l, port, data, split=0):
+        """What the host side receives of @data, or None if the connection was cut before."""
+        try:
+            with w.connect(OUT4, port) as c:
+                s, _ = l.accept()
+                with s:
+                    s.settimeout(TIMEOUT)
+                    for part in ((data[:split], data[split:]) if split else (data,)):
+                        c.sendall(part)
+                    got = b""
+                    while len(got) < len(data):
+                        b = s.recv(1 << 16)
+                        if not b:
+                            return None
+                        got += b
+                    return got
+        except (ConnectionResetError, BrokenPipeError):
+            return None
+
+    @contextlib.contextmanager
+    def world(self, rules, default="deny", **config):
+        policy = {"default_egress": default, "rules": rules}
+        with World(policy=policy, dns=NO_REBIND, **config) as w:
+            r = Resolver(w, self.TABLE)
+            l, port = w.listen()
+            with l:
+                yield w, l, port
+            r.close()
+
+    def test_allow_needs_pin_and_name(self):
+        with self.world([DNS_RULE, rule("allow", {"domain": "good.example"})]) as (w, l, port):
+            with self.assertRaises(ConnectionRefusedError):  # never resolved
+                w.connect(OUT4, port)
+            self.assertEqual(query(w, "good.example")[2], [OUT4])
+            hello = client_hello("good.example")
+            self.assertEqual(self.try_bytes(w, l, port, hello), hello)
+            self.assertEqual(self.try_bytes(w, l, port, hello, split=7), hello)
+            self.assertIsNone(self.try_bytes(w, l, port, client_hello("other.example")))
+            http = b"GET / HTTP/1.1\r\nHost: good.example:80\r\n\r\n"
+            self.assertEqual(self.try_bytes(w, l, port, http, split=20), http)
+            self.assertIsNone(self.try_bytes(w, l, port, http.replace(b"good", b"evil")))
+            self.assertEqual(self.try_bytes(w, l, port, b"\0binary"), b"\0binary")  # by the pin
+
+    def test_deny_by_name_alone(self):
+        with self.world([rule("deny", {"domain_suffix": "bad.example"})], "allow") as (w, l, port):
+            self.assertIsNone(self.try_bytes(w, l, port, client_hello("www.bad.example")))
+            ok = client_hello("fine.example")
+            self.assertEqual(self.try_bytes(w, l, port, ok), ok)
+
+    def test_server_speaks_first(self):
+        with self.world([rule("deny", {"domain": "bad.example"})], "allow") as (w, l, port):
+            with w.connect(OUT4, port) as c, l.accept()[0] as s:
+                s.sendall(b"220 hello\r\n")
+                self.assertEqual(c.recv(100), b"220 hello\r\n")  # without a word from the client
+                c.sendall(b"\x80data")
+                self.assertEqual(s.recv(100), b"\x80data")
+
+    def test_strict(self):
+        rules = [DNS_RULE, rule("allow", {"domain": "good.example"})]
+        with self.world(rules, strict=True) as (w, l, port):
+            query(w, "good.example")
+            http = b"GET / HTTP/1.1\r\nHost: good.example\r\n\r\n"
+            self.assertEqual(self.try_bytes(w, l, port, http), http)
+            self.assertIsNone(self.try_bytes(w, l, port, client_hello("good.example")))
