@@ -139,6 +139,7 @@ int vm_config_copy(struct vm_config *dst, const struct vm_config *src, struct er
 	bool failed = false;
 
 	*dst = *src;
+	dst->net = NULL; /* the network holds what it needs */
 	own(&dst->kernel.path, &failed);
 	own(&dst->kernel.library, &failed);
 	own(&dst->cmdline, &failed);

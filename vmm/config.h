@@ -13,8 +13,8 @@
 int vm_config_check(const struct vm_config *cfg, uint64_t host_ram_mib, struct err *err);
 
 /*
- * vm_config_copy() - deep copy of strings; descriptors stay borrowed, fs[].cfg.extra is dropped (it
- * is only for fs_server_new())
+ * vm_config_copy() - deep copy of strings; descriptors stay borrowed, fs[].cfg.extra (only
+ * for fs_server_new()) and net (only for vm_network_new()) are dropped
  * Return: 0, @dst owned by the caller (vm_config_release()); -ENOMEM
  */
 int vm_config_copy(struct vm_config *dst, const struct vm_config *src, struct err *err);

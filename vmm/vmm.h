@@ -16,6 +16,7 @@
 #include "fs/fs.h"
 #include "lib/err.h"
 #include "lib/loop.h"
+#include "net/config.h"
 
 #define VM_MAX_VCPUS	16
 #define VM_MAX_CONSOLES 8
@@ -64,6 +65,17 @@ struct vm_disk {
 	const char *id; /* serial, up to 20 bytes; NULL: from the file */
 };
 
+/*
+ * struct vm_net - a network device with a stack of its own behind it (net/net.h)
+ * @config: borrowed for vm_new(), which opens the published ports and reads the host's resolvers
+ * @plan:   from net_plan_make(): addresses; MAC address and MTU of the device
+ * What the guest configures on its interface is told to it by other means (agent protocol).
+ */
+struct vm_net {
+	const struct net_config *config;
+	struct net_plan plan;
+};
+
 /* struct vm_config - borrowed by vm_new() for the call; strings are copied as needed */
 struct vm_config {
 	enum vm_engine engine;
@@ -77,6 +89,7 @@ struct vm_config {
 	unsigned n_fs;
 	struct vm_disk disk[VM_MAX_DISKS];
 	unsigned n_disks;
+	const struct vm_net *net; /* NULL: no network device */
 	bool no_rng, no_balloon;
 };
 
