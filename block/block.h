@@ -6,6 +6,11 @@
  *
  * All calls are synchronous, may block on host I/O, and may run on several threads at once; each
  * request stands for itself, and block_flush() covers the writes that returned before it began.
+ * Everything is opened by the constructors: no request opens a file.
+ *
+ * The format of an image is what the user says or what the extension of its name says. It is never
+ * guessed from the contents: a guest can write any header into a raw image, a qcow2 header that
+ * names a file of the host among them.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -38,14 +43,56 @@ struct block_ops {
 /*
  * struct block - an open image; a format embeds it first
  * @size: bytes, fixed while open; a tail shorter than a sector is out of the guest's reach
+ * @read_only: also true for an image opened for writing whose format is never written
+ * @unit: bytes, a power of two: a discard gives back whole aligned units; 0: any
  * @id: identifies the image to the guest, zero-padded, not terminated when full
  */
 struct block {
 	const struct block_ops *ops;
 	uint64_t size;
+	uint32_t unit;
 	bool read_only;
 	char id[BLOCK_ID_LEN];
 };
+
+enum block_format { BLOCK_RAW, BLOCK_QCOW2, BLOCK_VMDK };
+
+/* block_format_name() - "raw", "qcow2", "vmdk" */
+const char *block_format_name(enum block_format format);
+
+/* block_format_parse() - the reverse. Return: 0; -EINVAL no such format */
+int block_format_parse(const char *name, enum block_format *ret, struct err *err);
+
+/*
+ * block_format_of_path() - by extension: .raw and .img, .qcow2, .vmdk
+ * Return: 0; -EINVAL another one or none: the user has to say the format
+ */
+int block_format_of_path(const char *path, enum block_format *ret, struct err *err);
+
+/*
+ * struct block_config - which image, and what of the host it may reach
+ * @fd: the image; duplicated, stays the caller's; open for writing unless @read_only
+ * @dir_fd: where the files are that an image consists of or builds on (extents of a vmdk, backing
+ * files of a qcow2): by bare name, regular files that are no symlinks. -1: none is opened.
+ * Borrowed for the call.
+ * @backing: the user allows a qcow2 image to read backing files from @dir_fd
+ */
+struct block_config {
+	enum block_format format;
+	int fd;
+	int dir_fd;
+	bool read_only;
+	bool backing;
+};
+
+/*
+ * block_open() - open an image of any format
+ * A vmdk is opened read-only whatever @read_only says: block->read_only tells.
+ * Return: 0 and *ret (block_free()); -EINVAL not a valid image of that format; -ENOTSUP a feature
+ * that is not supported, named; -EACCES not open for the access wanted, or a file named by the
+ * image that the caller does not allow; -errno
+ */
+int block_open(const struct block_config *cfg, struct block **ret, struct err *err);
 
 /*
  * block_raw_open() - a file or block device as it is
@@ -54,6 +101,15 @@ struct block {
  * the access wanted; -errno
  */
 int block_raw_open(int fd, bool read_only, struct block **ret, struct err *err);
+
+/*
+ * block_concat_open() - several files one after the other as one read-only disk
+ * @fds: regular files of a multiple of 4096 bytes each; duplicated, stay the caller's
+ * @n: 1 to BLOCK_CONCAT_MAX
+ * Return: 0 and *ret (block_free()); -EINVAL a size that is not a multiple, or as block_raw_open()
+ */
+#define BLOCK_CONCAT_MAX 4096
+int block_concat_open(const int *fds, unsigned n, struct block **ret, struct err *err);
 
 /* block_free() - flush (unless read-only) and close; NULL is fine; no request may be running. */
 void block_free(struct block *b);

@@ -359,7 +359,7 @@ static void block_config_read(struct virtio_dev *dev, uint32_t off, void *dst, u
 	store_le32(FIELD(seg_max), SEG_MAX);
 	store_le32(FIELD(max_discard_sectors), DISCARD_SECTORS);
 	store_le32(FIELD(max_discard_seg), 1);
-	store_le32(FIELD(discard_sector_alignment), 4096 / BLOCK_SECTOR);
+	store_le32(FIELD(discard_sector_alignment), MAX_OF(blk->image->unit, 4096U) / BLOCK_SECTOR);
 	store_le32(FIELD(max_write_zeroes_sectors), ZEROES_SECTORS);
 	store_le32(FIELD(max_write_zeroes_seg), 1);
 	*FIELD(write_zeroes_may_unmap) = 1;
