@@ -4,7 +4,8 @@
  * commands. Nothing in it waits for one command at the expense of another: stdin is queued per
  * command, at most STDIN_WINDOW bytes; outputs are read only while the queue to the host is short.
  *
- *	agent_init -> agent_receive_bootstrap -> agent_handshake -> agent_ready -> agent_run
+ *	agent_init -> agent_receive_bootstrap -> agent_receive_patches -> agent_handshake ->
+ *	agent_ready -> agent_run
  */
 #ifndef GUEST_AGENT_H
 #define GUEST_AGENT_H
@@ -60,6 +61,12 @@ void agent_release(struct agent *a);
  * Return: 0 and a->boot; -ETIMEDOUT, -EBADMSG, -ENOTSUP (asks for what we cannot do), -errno
  */
 int agent_receive_bootstrap(struct agent *a, struct err *err);
+
+/*
+ * agent_receive_patches() - apply the changes to the root file system that the bootstrap announced
+ * Return: 0; as agent_receive_bootstrap(), and what patch_apply() returns
+ */
+int agent_receive_patches(struct agent *a, struct err *err);
 
 /* agent_handshake() - send core.init.resolved and wait for core.init.ack. Return: 0, -errno. */
 int agent_handshake(struct agent *a, struct err *err);

@@ -12,6 +12,7 @@
 #include "guest/agent.h"
 #include "guest/boot.h"
 #include "guest/poweroff.h"
+#include "guest/root.h"
 #include "guest/serve.h"
 #include "lib/clock.h"
 #include "lib/num.h"
@@ -28,11 +29,26 @@ static void complain(const struct err *err)
 	(void)dprintf(STDERR_FILENO, "agentd: %s\n", err->msg);
 }
 
-static int start_up(struct agent *a, uint64_t boot_ns, struct err *err)
+/* Patches are for the root file system: before anything else is mounted in a new one. */
+static int make_root(struct agent *a, int *ret_upper_fd, struct err *err)
+{
+	bool other = a->boot.block_root.kind.s;
+	int ret = root_build(&a->boot.block_root, ret_upper_fd, err);
+
+	if (ret == 0)
+		ret = agent_receive_patches(a, err);
+	if (ret == 0 && other)
+		ret = boot_mount_first(err);
+	return ret;
+}
+
+static int start_up(struct agent *a, uint64_t boot_ns, int *ret_upper_fd, struct err *err)
 {
 	uint64_t start_ns = clock_mono_ns();
 	int ret = agent_receive_bootstrap(a, err);
 
+	if (ret == 0)
+		ret = make_root(a, ret_upper_fd, err);
 	if (ret == 0)
 		ret = boot_mount_rest(err);
 	if (ret == 0)
@@ -44,7 +60,7 @@ static int start_up(struct agent *a, uint64_t boot_ns, struct err *err)
 	return ret;
 }
 
-static int run_machine(uint64_t boot_ns, struct err *err)
+static int run_machine(uint64_t boot_ns, int *ret_upper_fd, struct err *err)
 {
 	struct agent agent;
 	int port = -1, ret;
@@ -56,7 +72,7 @@ static int run_machine(uint64_t boot_ns, struct err *err)
 		ret = agent_init(&agent, port, err);
 	if (ret < 0)
 		return ret;
-	ret = start_up(&agent, boot_ns, err);
+	ret = start_up(&agent, boot_ns, ret_upper_fd, err);
 	if (ret < 0) {
 		agent_report_failure(&agent, err->msg, FAILURE_TIMEOUT_MS);
 		return ret;
@@ -67,10 +83,11 @@ static int run_machine(uint64_t boot_ns, struct err *err)
 static _Noreturn void be_init(void)
 {
 	struct err err = ERR_INIT;
+	int upper_fd = -1;
 
-	if (run_machine(agent_boottime_ns(), &err) < 0)
+	if (run_machine(agent_boottime_ns(), &upper_fd, &err) < 0)
 		complain(&err);
-	poweroff_now();
+	poweroff_now(upper_fd);
 }
 
 static int serve(const char *fd_text)

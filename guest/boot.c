@@ -38,6 +38,22 @@ static const struct essential rest_mounts[] = {
 	{ "/dev/shm", "tmpfs", "mode=1777", MS_NOEXEC | MS_NOSUID | MS_RELATIME, false },
 };
 
+/*
+ * Where the root is to be made of disks, the share we were started from is read-only and holds
+ * nothing but us: no place to mount anything on. A tmpfs goes on top of it. Its path is the same,
+ * so the way into it is that of "..", which crosses mounts.
+ */
+static int make_base(struct err *err)
+{
+	if (mkdir("/dev", 0755) == 0 || errno != EROFS)
+		return 0;
+	if (mount("tmpfs", "/", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=1m,mode=755") < 0)
+		return err_set(err, errno, "mount tmpfs on /");
+	if (chroot("/..") < 0 || chdir("/") < 0)
+		return err_set(err, errno, "change to the tmpfs on /");
+	return 0;
+}
+
 static int mount_essential(const struct essential *m, struct err *err)
 {
 	(void)mkdir(m->target, 0755);
@@ -70,8 +86,10 @@ static void open_console(void)
 
 int boot_mount_first(struct err *err)
 {
-	int ret = mount_essentials(first_mounts, ARRAY_LEN(first_mounts), err);
+	int ret = make_base(err);
 
+	if (ret == 0)
+		ret = mount_essentials(first_mounts, ARRAY_LEN(first_mounts), err);
 	if (ret == 0)
 		open_console();
 	return ret;

@@ -7,8 +7,9 @@
 #include "lib/err.h"
 #include "protocol/protocol.h"
 
-/* boot_mount_first() - /dev and /sys, which finding the port needs; and descriptors 0-2 on the
- * kernel console if the kernel found none. Return: 0, -errno. */
+/* boot_mount_first() - /dev and /sys, which finding the port and disks needs; and descriptors 0-2
+ * on the kernel console if the kernel found none. Once more after the root has changed. Return: 0,
+ * -errno. */
 int boot_mount_first(struct err *err);
 
 /* boot_open_port() - open the console port @name, waiting for it to appear. Return: 0 and *ret_fd

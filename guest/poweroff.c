@@ -18,9 +18,11 @@
 #include "lib/clock.h"
 #include "lib/num.h"
 
-/* Together they keep the whole pass below a second. */
+/* Together they keep the whole pass below a second; disks may have much to write back, on hosts
+ * whose disks are slow. */
 #define REAP_NS	   (300 * NS_PER_MS)
 #define DETACH_NS  (500 * NS_PER_MS)
+#define DISKS_NS   (30 * NS_PER_S)
 #define MOUNTS_MAX 1024
 
 /* Wait until every child, or @pid, is gone. Return: false at the deadline. */
@@ -60,7 +62,7 @@ static bool is_pseudo(const char *type)
 }
 
 /* The mount points that hold data, in the order they were made. */
-static size_t list_mounts(char **paths, size_t max)
+static size_t list_mounts(char **paths, size_t max, bool *ret_disks)
 {
 	FILE *f = setmntent("/proc/self/mounts", "re");
 	struct mntent *m;
@@ -69,28 +71,41 @@ static size_t list_mounts(char **paths, size_t max)
 	if (!f)
 		return 0;
 	while (n < max && (m = getmntent(f))) {
-		if (!is_pseudo(m->mnt_type) && (paths[n] = strdup(m->mnt_dir)))
-			n++;
+		if (is_pseudo(m->mnt_type) || !(paths[n] = strdup(m->mnt_dir)))
+			continue;
+		n++;
+		*ret_disks |= strncmp(m->mnt_fsname, "/dev/", 5) == 0;
 	}
 	(void)endmntent(f);
 	return n;
 }
 
-static void detach_file_systems(void)
+/* It has no path any more, but its journal is to end clean as well. */
+static void detach_upper(int fd)
 {
-	char *paths[MOUNTS_MAX];
-	size_t n = list_mounts(paths, MOUNTS_MAX);
+	char path[40];
 
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fd >= 0)
+		(void)mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+static void detach_file_systems(char **paths, size_t n, int upper_fd)
+{
 	while (n-- > 0) {
 		if (strcmp(paths[n], "/") != 0 && umount2(paths[n], 0) == 0)
 			continue;
 		(void)mount(NULL, paths[n], NULL, MS_REMOUNT | MS_RDONLY, NULL);
 	}
+	detach_upper(upper_fd);
 	sync();
 }
 
-_Noreturn void poweroff_now(void)
+_Noreturn void poweroff_now(int upper_fd)
 {
+	char *paths[MOUNTS_MAX];
+	bool disks = false;
+	size_t n = list_mounts(paths, MOUNTS_MAX, &disks);
 	pid_t pid;
 
 	/* Without children there is no process at all: orphans become ours. */
@@ -99,11 +114,11 @@ _Noreturn void poweroff_now(void)
 	/* In a process of its own, for a file system whose host is gone may never answer. */
 	pid = fork();
 	if (pid == 0) {
-		detach_file_systems();
+		detach_file_systems(paths, n, upper_fd);
 		_exit(0);
 	}
 	if (pid > 0)
-		(void)wait_gone(pid, DETACH_NS);
+		(void)wait_gone(pid, disks ? DISKS_NS : DETACH_NS);
 	(void)reboot(RB_AUTOBOOT);
 	/* Not reached; the end of PID 1 would end the machine as well, by a panic. */
 	_exit(1);

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "guest/agent_internal.h"
+#include "guest/patch.h"
+#include "guest/root.h"
 #include "guest/user.h"
 #include "lib/clock.h"
 #include "lib/num.h"
@@ -81,10 +83,7 @@ static int expect(struct agent *a, enum message_type type, struct cbor_pool *poo
 
 static int check_supported(const struct bootstrap *boot, struct err *err)
 {
-	const char *what = boot->has_block_root	    ? "block_root"
-			   : boot->has_file_mounts  ? "file_mounts"
-			   : boot->has_disk_mounts  ? "disk_mounts"
-			   : boot->has_network	    ? "network"
+	const char *what = boot->has_network	    ? "network"
 			   : boot->has_handoff_init ? "handoff_init"
 						    : NULL;
 
@@ -94,7 +93,7 @@ static int check_supported(const struct bootstrap *boot, struct err *err)
 		return err_msg(err, ENOTSUP,
 			"bootstrap: this agent does not support security profile '%s'",
 			boot->security_profile.s);
-	return 0;
+	return root_check(&boot->block_root, err);
 }
 
 static int check_env(const struct list *list, struct err *err)
@@ -142,6 +141,27 @@ int agent_receive_bootstrap(struct agent *a, struct err *err)
 		.env = boot->default_env,
 	};
 	return 0;
+}
+
+/* One frame of patches; the pool only lives as long, however many there are. */
+static int take_patch(struct agent *a, struct patcher *p, struct err *err)
+{
+	cleanup_cbor_pool struct cbor_pool pool = { 0 };
+	struct patch patch;
+	int ret = expect(a, MSG_PATCH, &pool, &patch, err);
+
+	return ret < 0 ? ret : patch_apply(p, &patch, err);
+}
+
+int agent_receive_patches(struct agent *a, struct err *err)
+{
+	struct patcher patcher = PATCHER_INIT("");
+	int ret = 0;
+
+	while (a->boot.patches && !patcher.ended && ret == 0)
+		ret = take_patch(a, &patcher, err);
+	patcher_release(&patcher);
+	return ret;
 }
 
 int agent_handshake(struct agent *a, struct err *err)

@@ -235,6 +235,19 @@ static void put_field(struct writer *w, const struct cbor_field *f, const void *
 	}
 }
 
+static bool field_empty(const struct cbor_field *f, const void *p);
+
+static bool struct_empty(const struct cbor_schema *schema, const void *src)
+{
+	for (size_t i = 0; i < schema->n; i++) {
+		const struct cbor_field *f = &schema->fields[i];
+
+		if (!field_empty(f, (const uint8_t *)src + f->offset))
+			return false;
+	}
+	return true;
+}
+
 static bool field_empty(const struct cbor_field *f, const void *p)
 {
 	switch (f->kind) {
@@ -259,6 +272,7 @@ static bool field_empty(const struct cbor_field *f, const void *p)
 	case CBOR_STRUCTS:
 		return ((const struct list *)p)->n == 0;
 	case CBOR_STRUCT:
+		return struct_empty(f->sub, p);
 	case CBOR_EMBEDDED:
 		return false;
 	case CBOR_PRESENT:

@@ -80,7 +80,7 @@ enum cbor_kind {
 };
 
 #define CBOR_REQUIRED 1u /* decoding fails without it */
-#define CBOR_OMIT     2u /* not written when empty (0, false, none, no elements) */
+#define CBOR_OMIT     2u /* not written when empty: 0, false, none, no elements, empty fields */
 
 /* struct cbor_field - one key of a map */
 struct cbor_field {

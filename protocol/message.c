@@ -50,6 +50,41 @@ static const struct cbor_field tmpfs_mount_fields[] = {
 };
 SCHEMA(tmpfs_mount);
 
+static const struct cbor_field file_mount_fields[] = {
+	F(file_mount, tag, CBOR_TEXT, REQ),
+	F(file_mount, filename, CBOR_TEXT, REQ),
+	F(file_mount, guest_path, CBOR_TEXT, REQ),
+	F_SUB(file_mount, flags, CBOR_STRUCT, REQ, mount_flags),
+};
+SCHEMA(file_mount);
+
+static const struct cbor_field disk_mount_fields[] = {
+	F(disk_mount, id, CBOR_TEXT, REQ),
+	F(disk_mount, guest_path, CBOR_TEXT, REQ),
+	F(disk_mount, fstype, CBOR_TEXT, OMIT),
+	F_SUB(disk_mount, flags, CBOR_STRUCT, REQ, mount_flags),
+};
+SCHEMA(disk_mount);
+
+static const struct cbor_field root_upper_fields[] = {
+	F(root_upper, kind, CBOR_TEXT, REQ),
+	F(root_upper, device, CBOR_TEXT, OMIT),
+	F(root_upper, fstype, CBOR_TEXT, OMIT),
+	F(root_upper, size_mib, CBOR_U32, OMIT),
+};
+SCHEMA(root_upper);
+
+static const struct cbor_field block_root_fields[] = {
+	F(block_root, kind, CBOR_TEXT, REQ),
+	F(block_root, device, CBOR_TEXT, OMIT),
+	F(block_root, fstype, CBOR_TEXT, OMIT),
+	F(block_root, lower, CBOR_TEXT, OMIT),
+	F_SUB(block_root, upper, CBOR_STRUCT, OMIT, root_upper),
+	F(block_root, layers, CBOR_TEXTS, OMIT),
+	F(block_root, readonly, CBOR_BOOL, OMIT),
+};
+SCHEMA(block_root);
+
 static const struct cbor_field rlimit_spec_fields[] = {
 	F(rlimit_spec, resource, CBOR_TEXT, REQ),
 	F(rlimit_spec, soft, CBOR_U64, REQ),
@@ -64,10 +99,10 @@ static const struct cbor_field env_var_fields[] = {
 SCHEMA(env_var);
 
 static const struct cbor_field bootstrap_fields[] = {
-	F_AS("block_root", bootstrap, has_block_root, CBOR_PRESENT, OMIT),
+	F_SUB(bootstrap, block_root, CBOR_STRUCT, OMIT, block_root),
 	F_SUB(bootstrap, dir_mounts, CBOR_STRUCTS, OMIT, dir_mount),
-	F_AS("file_mounts", bootstrap, has_file_mounts, CBOR_PRESENT, OMIT),
-	F_AS("disk_mounts", bootstrap, has_disk_mounts, CBOR_PRESENT, OMIT),
+	F_SUB(bootstrap, file_mounts, CBOR_STRUCTS, OMIT, file_mount),
+	F_SUB(bootstrap, disk_mounts, CBOR_STRUCTS, OMIT, disk_mount),
 	F_SUB(bootstrap, tmpfs_mounts, CBOR_STRUCTS, OMIT, tmpfs_mount),
 	F(bootstrap, hostname, CBOR_TEXT, OMIT),
 	F_AS("network", bootstrap, has_network, CBOR_PRESENT, OMIT),
@@ -78,8 +113,20 @@ static const struct cbor_field bootstrap_fields[] = {
 	F(bootstrap, security_profile, CBOR_TEXT, 0),
 	F_AS("handoff_init", bootstrap, has_handoff_init, CBOR_PRESENT, OMIT),
 	F(bootstrap, stdin_ack, CBOR_BOOL, OMIT),
+	F(bootstrap, patches, CBOR_BOOL, OMIT),
 };
 SCHEMA(bootstrap);
+
+static const struct cbor_field patch_fields[] = {
+	F(patch, op, CBOR_TEXT, REQ),
+	F(patch, path, CBOR_TEXT, OMIT),
+	F(patch, target, CBOR_TEXT, OMIT),
+	F(patch, mode, CBOR_U32, OMIT),
+	F(patch, replace, CBOR_BOOL, OMIT),
+	F(patch, data, CBOR_BYTES, OMIT),
+	F(patch, more, CBOR_BOOL, OMIT),
+};
+SCHEMA(patch);
 
 static const struct cbor_field default_user_fields[] = {
 	{ "uid", CBOR_U32, REQ, 0, NULL },
@@ -186,6 +233,7 @@ static const struct cbor_schema empty_schema = { NULL, 0, 0 };
 
 static const struct message_info message_types[] = {
 	[MSG_BOOTSTRAP] = { "core.bootstrap", 0, 7, &bootstrap_schema },
+	[MSG_PATCH] = { "core.patch", 0, 0, &patch_schema },
 	[MSG_INIT_RESOLVED] = { "core.init.resolved", 0, 1, &init_resolved_schema },
 	[MSG_INIT_ACK] = { "core.init.ack", 0, 1, &empty_schema },
 	[MSG_READY] = { "core.ready", 0, 1, &ready_schema },

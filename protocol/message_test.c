@@ -130,8 +130,8 @@ static void test_control(void **state)
 		"a1 7073656375726974795f70726f66696c65 6764656661756c74");
 }
 
-/* A bootstrap with an EROFS root and an init to hand over to: read, and seen to be unsupported. */
-static void test_bootstrap_unsupported(void **state)
+/* A bootstrap with an EROFS root and an init to hand over to, which is seen to be unsupported. */
+static void test_bootstrap_foreign(void **state)
 {
 	cleanup_cbor_pool struct cbor_pool pool = { 0 };
 	struct bootstrap boot;
@@ -146,7 +146,9 @@ static void test_bootstrap_unsupported(void **state)
 			&pool, &boot, &msg),
 		0);
 	assert_int_equal(msg.generation, 7);
-	assert_true(boot.has_block_root);
+	assert_true(text_is(boot.block_root.kind, "oci-erofs"));
+	assert_true(text_is(boot.block_root.lower, "/dev/vda"));
+	assert_true(text_is(boot.block_root.upper.kind, "tmpfs"));
 	assert_true(boot.has_handoff_init);
 	assert_false(boot.has_network);
 	assert_true(text_is(boot.security_profile, "restricted"));
@@ -175,7 +177,16 @@ static void test_bootstrap_round_trip(void **state)
 		{ text_of("b_2"), text_of("/b"), { .nodev = true } } };
 	struct tmpfs_mount tmp = { text_of("/t"), 64, 0700, { .noexec = true } };
 	struct env_var var = { text_of("K"), text_of("") };
+	struct file_mount file = { text_of("f"), text_of("name"), text_of("/file"), { 0 } };
+	struct disk_mount disk = { text_of("d_1"), text_of("/disk"), text_of("ext4"), { 0 } };
+	struct text layers[] = { text_of("/dev/vdb"), text_of("/dev/vdc") };
 	struct bootstrap in, boot = { .dir_mounts = { dirs, 2 },
+		.block_root = { .kind = text_of("oci-erofs"),
+			.lower = text_of("/dev/vda"),
+			.upper = { .kind = text_of("tmpfs"), .size_mib = 7 },
+			.layers = { layers, 2 } },
+		.file_mounts = { &file, 1 },
+		.disk_mounts = { &disk, 1 },
 		.tmpfs_mounts = { &tmp, 1 },
 		.hostname = text_of("h\xc3\xb6st"),
 		.default_env = { &var, 1 },
@@ -187,6 +198,10 @@ static void test_bootstrap_round_trip(void **state)
 	assert_string_equal(((struct dir_mount *)in.dir_mounts.v)[1].guest_path.s, "/b");
 	assert_true(((struct dir_mount *)in.dir_mounts.v)[0].flags.readonly);
 	assert_int_equal(((struct tmpfs_mount *)in.tmpfs_mounts.v)->size_mib, 64);
+	assert_string_equal(in.block_root.layers.v[1].s, "/dev/vdc");
+	assert_int_equal(in.block_root.upper.size_mib, 7);
+	assert_string_equal(((struct file_mount *)in.file_mounts.v)->filename.s, "name");
+	assert_string_equal(((struct disk_mount *)in.disk_mounts.v)->fstype.s, "ext4");
 	assert_string_equal(in.hostname.s, "h\xc3\xb6st");
 	assert_int_equal(((struct env_var *)in.default_env.v)->value.len, 0);
 	assert_true(in.stdin_ack);
@@ -252,7 +267,7 @@ int main(void)
 		cmocka_unit_test(test_exec_request),
 		cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_control),
-		cmocka_unit_test(test_bootstrap_unsupported),
+		cmocka_unit_test(test_bootstrap_foreign),
 		cmocka_unit_test(test_bootstrap_round_trip),
 		cmocka_unit_test(test_numbers_round_trip),
 		cmocka_unit_test(test_unknown_type),

@@ -11,7 +11,7 @@
  * We speak generation 5, with one thing taken from generation 7: the host's first frame is
  * core.bootstrap, because parameters must not travel on the kernel command line. Start-up:
  *
- *	host -> guest   core.bootstrap, and directly behind it core.init.ack
+ *	host -> guest   core.bootstrap, core.patch..., and directly behind them core.init.ack
  *	guest -> host   core.init.resolved   (root is up; the guest now needs an ack, often already
  *	                                      there, so that the handshake costs no round trip)
  *	guest -> host   core.ready           (or core.error on id 0: initialisation failed)
@@ -22,6 +22,8 @@
  * - exec.exited: `signal`, the signal that ended the command, whose `code` is then -1.
  * - exec.request: `main`, the machine is there for this command. It has exited when its process
  *has, whoever else still holds its outputs; otherwise, as upstream, the last holder delays that.
+ * - core.patch and bootstrap `patches`: files to be put into the root file system before anything
+ *   runs, as a stream, since they may be larger than a frame and than the host's memory.
  * - Stdin window: bootstrap `stdin_ack` says that the host understands core.exec.stdin.ack, ready
  *   `stdin_window` is how many bytes of stdin per session it may have unacknowledged. The agent
  *   acknowledges what the command has taken, or what was dropped after the command closed its
@@ -106,6 +108,7 @@ int frame_reader_next(struct frame_reader *r, struct frame *ret_frame);
 /* Every type this implementation sends or understands */
 enum message_type {
 	MSG_BOOTSTRAP,
+	MSG_PATCH,
 	MSG_INIT_RESOLVED,
 	MSG_INIT_ACK,
 	MSG_READY,
@@ -201,6 +204,44 @@ struct tmpfs_mount {
 	struct mount_flags flags;
 };
 
+/*
+ * struct file_mount - file @filename of the share @tag, bound on @guest_path
+ * struct disk_mount - the disk with the serial @id; no @fstype: what the kernel finds on it
+ */
+struct file_mount {
+	struct text tag, filename, guest_path;
+	struct mount_flags flags;
+};
+
+struct disk_mount {
+	struct text id, guest_path, fstype;
+	struct mount_flags flags;
+};
+
+/*
+ * struct root_upper - what takes the writes to an image
+ * @kind: "device" (@device, @fstype) or "tmpfs" (@size_mib, 0: half of the memory)
+ */
+struct root_upper {
+	struct text kind, device, fstype;
+	uint32_t size_mib;
+};
+
+/*
+ * struct block_root - a root file system made of disks; none if @kind is none
+ * @kind:   "disk-image": @device holds it, @fstype or what the kernel finds; @readonly.
+ *          "oci-erofs": @lower is an EROFS image, @upper is laid over it
+ * @layers: extension: devices with the data of @lower, in the order of its device table. Without
+ *          them the data follows on @lower itself
+ * A device is a path; /dev/disk/by-id/virtio-ID is the disk with the serial ID.
+ */
+struct block_root {
+	struct text kind, device, fstype, lower;
+	struct root_upper upper;
+	struct texts layers;
+	bool readonly;
+};
+
 struct rlimit_spec {
 	struct text resource;
 	uint64_t soft, hard;
@@ -212,19 +253,39 @@ struct env_var {
 
 /*
  * struct bootstrap - parameters of the guest
- * @dir_mounts, @tmpfs_mounts, @rlimits, @default_env: lists of the structs above
+ * @dir_mounts, @file_mounts, @disk_mounts, @tmpfs_mounts, @rlimits, @default_env: lists of the
+ *             structs above
+ * @patches:   extension: core.patch frames follow, up to the one with the op "end"
  * @has_...: given, but not supported by this agent: it refuses to start
  */
 struct bootstrap {
-	struct list dir_mounts;
+	struct block_root block_root;
+	struct list dir_mounts, file_mounts, disk_mounts;
 	struct list tmpfs_mounts;
 	struct text hostname;
 	struct list rlimits;
 	struct text user, default_cwd;
 	struct list default_env;
 	struct text security_profile;
-	bool stdin_ack;
-	bool has_block_root, has_file_mounts, has_disk_mounts, has_network, has_handoff_init;
+	bool stdin_ack, patches;
+	bool has_network, has_handoff_init;
+};
+
+/*
+ * struct patch - one change to the root file system before anything runs in it (images.md 5.9)
+ * @op:      "file": create @path with @data. "append": @data behind what is there. "data": more for
+ *           the file of the frame before. "dir": create it. "mkdir": the same, but it may be there.
+ *           "symlink": @path leads to @target. "remove": whatever is there, with all below it.
+ *           "end": no more
+ * @mode:    permission bits; 0 none given
+ * @replace: what is at @path may go; otherwise it is an error
+ * @more:    of "file", "append" and "data": a "data" frame follows
+ */
+struct patch {
+	struct text op, path, target;
+	uint32_t mode;
+	bool replace, more;
+	struct bytes data;
 };
 
 struct init_resolved {
@@ -304,6 +365,7 @@ struct exec_signal {
 /* union message_payload - room for any payload */
 union message_payload {
 	struct bootstrap bootstrap;
+	struct patch patch;
 	struct init_resolved init_resolved;
 	struct ready ready;
 	struct client_disconnected client_disconnected;

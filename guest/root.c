@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An image is an EROFS file system, never written, with an overlay on top whose upper directory
+ * takes the writes: on a disk of its own, or in memory. The parts are mounted below /.msb in the
+ * tree we were started from, which becomes invisible when the new root is moved over it.
+ */
+#include "guest/root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "guest/disks.h"
+#include "lib/cleanup.h"
+#include "lib/num.h"
+
+#define NEW_ROOT  "/newroot"
+#define PARTS	  "/.msb/rootfs"
+#define LOWER	  PARTS "/lower"
+#define UPPER_FS  PARTS "/upperfs"
+#define UPPER_DIR UPPER_FS "/upper"
+#define WORK_DIR  UPPER_FS "/work"
+
+/* Kernels take a page of mount options. */
+#define OPTIONS_MAX 4096
+
+#define LAYERS_MAX 64
+
+/* ---- checks ---- */
+
+static bool is_image(const struct block_root *root)
+{
+	return text_is(root->kind, "oci-erofs");
+}
+
+static int missing(const char *what, struct err *err)
+{
+	return err_msg(err, EINVAL, "bootstrap: the root file system has no %s", what);
+}
+
+static int check_image(const struct block_root *root, struct err *err)
+{
+	bool device = text_is(root->upper.kind, "device");
+
+	if (root->lower.len == 0)
+		return missing("lower device", err);
+	if (!device && !text_is(root->upper.kind, "tmpfs"))
+		return err_msg(err, ENOTSUP, "bootstrap: no upper of the kind '%.40s'",
+			root->upper.kind.s ? root->upper.kind.s : "");
+	if (device && (root->upper.device.len == 0 || root->upper.fstype.len == 0))
+		return missing("upper device", err);
+	if (root->layers.n > LAYERS_MAX)
+		return err_msg(
+			err, E2BIG, "more than %d layers on devices of their own", LAYERS_MAX);
+	return 0;
+}
+
+int root_check(const struct block_root *root, struct err *err)
+{
+	if (!root->kind.s)
+		return 0;
+	if (is_image(root))
+		return check_image(root, err);
+	if (!text_is(root->kind, "disk-image"))
+		return err_msg(
+			err, ENOTSUP, "bootstrap: no root of the kind '%.40s'", root->kind.s);
+	return root->device.len == 0 ? missing("device", err) : 0;
+}
+
+/* ---- parts ---- */
+
+static int make_dirs(void)
+{
+	static const char *const dirs[] = { NEW_ROOT, "/.msb", PARTS, LOWER, UPPER_FS, "/proc" };
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		if (mkdir(dirs[i], 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+/* "device=/dev/vdb,device=/dev/vdc", in the order of the image's device table */
+static int layer_options(const struct texts *layers, char *dst, size_t max, struct err *err)
+{
+	size_t len = 0;
+
+	dst[0] = '\0';
+	for (size_t i = 0; i < layers->n; i++) {
+		char node[DISK_PATH_MAX];
+		int ret = disk_find(layers->v[i], node, err);
+
+		if (ret < 0)
+			return ret;
+		len += (size_t)snprintf(
+			dst + len, max - len, "%sdevice=%s", i > 0 ? "," : "", node);
+		if (len >= max)
+			return err_msg(err, E2BIG, "too many layers");
+	}
+	return 0;
+}
+
+static int mount_lower(const struct block_root *root, struct err *err)
+{
+	char node[DISK_PATH_MAX], options[OPTIONS_MAX];
+	int ret = disk_find(root->lower, node, err);
+
+	if (ret == 0)
+		ret = layer_options(&root->layers, options, sizeof(options), err);
+	if (ret < 0)
+		return err_wrap(err, "mount EROFS image");
+	if (mount(node, LOWER, "erofs", MS_RDONLY, options[0] ? options : NULL) == 0)
+		return 0;
+	if (errno == EINVAL || errno == EUCLEAN)
+		return err_msg(err, EINVAL,
+			"mount EROFS image: the disk holds no EROFS file system that this kernel "
+			"can read");
+	return err_set(err, errno, "mount EROFS image");
+}
+
+static int mount_upper(const struct root_upper *upper, struct err *err)
+{
+	char node[DISK_PATH_MAX], options[64];
+	int ret;
+
+	if (text_is(upper->kind, "tmpfs")) {
+		if (upper->size_mib)
+			(void)snprintf(options, sizeof(options), "size=%llu,mode=755",
+				(unsigned long long)MIB(upper->size_mib));
+		else
+			(void)snprintf(options, sizeof(options), "mode=755");
+		if (mount("tmpfs", UPPER_FS, "tmpfs", MS_RELATIME, options) < 0)
+			return err_set(err, errno, "mount a tmpfs for what is written");
+		return 0;
+	}
+	ret = disk_find(upper->device, node, err);
+	if (ret == 0)
+		ret = disk_mount(node, UPPER_FS, upper->fstype.s, 0, err);
+	return ret < 0 ? err_wrap(err, "mount the disk for what is written") : 0;
+}
+
+static int mount_overlay(struct err *err)
+{
+	if ((mkdir(UPPER_DIR, 0755) < 0 && errno != EEXIST) ||
+		(mkdir(WORK_DIR, 0755) < 0 && errno != EEXIST))
+		return err_set(err, errno, "prepare the disk for what is written");
+	if (mount("overlay", NEW_ROOT, "overlay", 0,
+		    "lowerdir=" LOWER ",upperdir=" UPPER_DIR ",workdir=" WORK_DIR) < 0)
+		return err_set(err, errno, "lay the writable file system over the image");
+	return 0;
+}
+
+static int build_image(const struct block_root *root, int *ret_upper_fd, struct err *err)
+{
+	int ret = mount_lower(root, err);
+
+	if (ret == 0)
+		ret = mount_upper(&root->upper, err);
+	if (ret == 0)
+		ret = mount_overlay(err);
+	if (ret < 0)
+		return ret;
+	*ret_upper_fd = open(UPPER_FS, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+static int build_disk(const struct block_root *root, struct err *err)
+{
+	char node[DISK_PATH_MAX];
+	int ret = disk_find(root->device, node, err);
+
+	if (ret == 0)
+		ret = disk_mount(
+			node, NEW_ROOT, root->fstype.s, root->readonly ? MS_RDONLY : 0, err);
+	return ret < 0 ? err_wrap(err, "mount the root disk") : 0;
+}
+
+/* ---- the whole ---- */
+
+/* As the kernel itself leaves its first root: what was mounted before stays, out of sight. */
+static int enter(struct err *err)
+{
+	if (chdir(NEW_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+		chdir("/") < 0)
+		return err_set(err, errno, "change to the new root file system");
+	return 0;
+}
+
+int root_build(const struct block_root *root, int *ret_upper_fd, struct err *err)
+{
+	int ret;
+
+	if (!root->kind.s)
+		return 0;
+	ret = make_dirs();
+	if (ret < 0)
+		return err_set(err, ret, "create mount points for the root file system");
+	/* For the list of file system types; the new root gets another. */
+	if (mount("proc", "/proc", "proc", MS_NODEV | MS_NOEXEC | MS_NOSUID, NULL) < 0 &&
+		errno != EBUSY)
+		return err_set(err, errno, "mount proc on /proc");
+	ret = is_image(root) ? build_image(root, ret_upper_fd, err) : build_disk(root, err);
+	return ret < 0 ? ret : enter(err);
+}
