@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "guest/mounts.h"
+#include "guest/names.h"
+#include "guest/netcfg.h"
 #include "guest/rlimits.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
@@ -157,6 +159,10 @@ int boot_apply(const struct bootstrap *boot, struct err *err)
 		ret = set_hostname(boot->hostname, err);
 	if (ret == 0)
 		ret = loopback_up(err);
+	if (ret == 0)
+		ret = netcfg_apply(&boot->network, err);
+	if (ret == 0)
+		ret = names_apply(boot, err);
 	if (ret < 0)
 		return ret;
 	make_tmp("/tmp");

@@ -19,7 +19,7 @@ int boot_open_port(const char *name, int timeout_ms, int *ret_fd, struct err *er
 /* boot_mount_rest() - /proc, cgroups, terminals, shared memory. Return: 0, -errno. */
 int boot_mount_rest(struct err *err);
 
-/* boot_apply() - what the host asked for: limits, mounts, hostname; then loopback and /tmp.
+/* boot_apply() - what the host asked for: limits, mounts, hostname, network; loopback and /tmp.
  * Return: 0, -errno. */
 int boot_apply(const struct bootstrap *boot, struct err *err);
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "guest/agent_internal.h"
+#include "guest/netcfg.h"
 #include "guest/patch.h"
 #include "guest/root.h"
 #include "guest/user.h"
@@ -83,9 +84,7 @@ static int expect(struct agent *a, enum message_type type, struct cbor_pool *poo
 
 static int check_supported(const struct bootstrap *boot, struct err *err)
 {
-	const char *what = boot->has_network	    ? "network"
-			   : boot->has_handoff_init ? "handoff_init"
-						    : NULL;
+	const char *what = boot->has_handoff_init ? "handoff_init" : NULL;
 
 	if (what)
 		return err_msg(err, ENOTSUP, "bootstrap: this agent does not support %s", what);
@@ -133,6 +132,8 @@ int agent_receive_bootstrap(struct agent *a, struct err *err)
 		ret = check_text(boot->default_cwd, "default_cwd", err);
 	if (ret == 0)
 		ret = check_text(boot->hostname, "hostname", err);
+	if (ret == 0)
+		ret = netcfg_check(boot, err);
 	if (ret < 0)
 		return ret;
 	a->defaults = (struct exec_defaults){

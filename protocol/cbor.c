@@ -140,6 +140,13 @@ static void put_text(struct writer *w, struct text t)
 
 static void put_struct(struct writer *w, const struct cbor_schema *schema, const void *src);
 
+static void put_u8s(struct writer *w, const struct bytes *b)
+{
+	put_head(w, CBOR_ARRAY, b->len);
+	for (size_t i = 0; i < b->len; i++)
+		put_head(w, CBOR_UNSIGNED, b->data[i]);
+}
+
 static void put_texts(struct writer *w, const struct texts *list)
 {
 	put_head(w, CBOR_ARRAY, list->n);
@@ -218,6 +225,9 @@ static void put_field(struct writer *w, const struct cbor_field *f, const void *
 		put_head(w, CBOR_BINARY, bytes->len);
 		put(w, bytes->data, bytes->len);
 		break;
+	case CBOR_U8S:
+		put_u8s(w, bytes);
+		break;
 	case CBOR_TEXTS:
 		put_texts(w, p);
 		break;
@@ -266,6 +276,7 @@ static bool field_empty(const struct cbor_field *f, const void *p)
 	case CBOR_TEXT_REF:
 		return ((const struct text *)p)->len == 0;
 	case CBOR_BYTES:
+	case CBOR_U8S:
 		return ((const struct bytes *)p)->len == 0;
 	case CBOR_TEXTS:
 		return ((const struct texts *)p)->n == 0;

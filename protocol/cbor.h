@@ -72,6 +72,7 @@ enum cbor_kind {
 	CBOR_TEXT,     /* struct text, copied to the pool */
 	CBOR_TEXT_REF, /* struct text, in the message where possible: no NUL behind it */
 	CBOR_BYTES,    /* struct bytes */
+	CBOR_U8S,      /* as CBOR_BYTES, but written as an array of integers */
 	CBOR_TEXTS,    /* struct texts */
 	CBOR_STRUCT,   /* the sub-schema's struct, in place */
 	CBOR_STRUCTS,  /* struct list of the sub-schema's struct */

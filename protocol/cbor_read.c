@@ -461,6 +461,7 @@ static int read_value(struct reader *r, const struct head *h, const struct cbor_
 	case CBOR_TEXT_REF:
 		return read_text(r, h, f->kind == CBOR_TEXT, dst);
 	case CBOR_BYTES:
+	case CBOR_U8S:
 		return read_bytes(r, h, dst);
 	case CBOR_TEXTS:
 		return read_texts(r, h, dst);

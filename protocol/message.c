@@ -85,6 +85,23 @@ static const struct cbor_field block_root_fields[] = {
 };
 SCHEMA(block_root);
 
+static const struct cbor_field boot_family_fields[] = {
+	F(boot_family, address, CBOR_U8S, REQ),
+	F(boot_family, prefix_len, CBOR_U8, REQ),
+	F(boot_family, gateway, CBOR_U8S, REQ),
+	F(boot_family, dns, CBOR_U8S, OMIT),
+};
+SCHEMA(boot_family);
+
+static const struct cbor_field boot_network_fields[] = {
+	F(boot_network, interface, CBOR_TEXT, REQ),
+	F(boot_network, mac, CBOR_U8S, REQ),
+	F(boot_network, mtu, CBOR_U16, REQ),
+	F_SUB(boot_network, ipv4, CBOR_STRUCT, OMIT, boot_family),
+	F_SUB(boot_network, ipv6, CBOR_STRUCT, OMIT, boot_family),
+};
+SCHEMA(boot_network);
+
 static const struct cbor_field rlimit_spec_fields[] = {
 	F(rlimit_spec, resource, CBOR_TEXT, REQ),
 	F(rlimit_spec, soft, CBOR_U64, REQ),
@@ -105,7 +122,8 @@ static const struct cbor_field bootstrap_fields[] = {
 	F_SUB(bootstrap, disk_mounts, CBOR_STRUCTS, OMIT, disk_mount),
 	F_SUB(bootstrap, tmpfs_mounts, CBOR_STRUCTS, OMIT, tmpfs_mount),
 	F(bootstrap, hostname, CBOR_TEXT, OMIT),
-	F_AS("network", bootstrap, has_network, CBOR_PRESENT, OMIT),
+	F(bootstrap, host_alias, CBOR_TEXT, OMIT),
+	F_SUB(bootstrap, network, CBOR_STRUCT, OMIT, boot_network),
 	F_SUB(bootstrap, rlimits, CBOR_STRUCTS, OMIT, rlimit_spec),
 	F(bootstrap, user, CBOR_TEXT, OMIT),
 	F(bootstrap, default_cwd, CBOR_TEXT, OMIT),
@@ -114,6 +132,7 @@ static const struct cbor_field bootstrap_fields[] = {
 	F_AS("handoff_init", bootstrap, has_handoff_init, CBOR_PRESENT, OMIT),
 	F(bootstrap, stdin_ack, CBOR_BOOL, OMIT),
 	F(bootstrap, patches, CBOR_BOOL, OMIT),
+	F(bootstrap, host_cas, CBOR_TEXT, OMIT),
 };
 SCHEMA(bootstrap);
 

@@ -150,7 +150,7 @@ static void test_bootstrap_foreign(void **state)
 	assert_true(text_is(boot.block_root.lower, "/dev/vda"));
 	assert_true(text_is(boot.block_root.upper.kind, "tmpfs"));
 	assert_true(boot.has_handoff_init);
-	assert_false(boot.has_network);
+	assert_null(boot.network.interface.s);
 	assert_true(text_is(boot.security_profile, "restricted"));
 }
 
@@ -205,6 +205,38 @@ static void test_bootstrap_round_trip(void **state)
 	assert_string_equal(in.hostname.s, "h\xc3\xb6st");
 	assert_int_equal(((struct env_var *)in.default_env.v)->value.len, 0);
 	assert_true(in.stdin_ack);
+}
+
+/* Addresses travel as arrays of integers, a family that is off not at all. */
+static void test_network_round_trip(void **state)
+{
+	static const uint8_t mac[] = { 2, 0x6d, 0x73, 0, 0, 2 }, addr[] = { 172, 16, 0, 2 },
+			     gateway[] = { 172, 16, 0, 1 };
+	static const uint8_t on_wire[] = { 0x84, 0x18, 172, 0x10, 0x00, 0x02 };
+	cleanup_cbor_pool struct cbor_pool pool = { 0 };
+	cleanup_buf struct buf out = { 0 };
+	struct bootstrap in, boot = {
+		.security_profile = text_of("default"),
+		.host_alias = text_of("host.internal"),
+		.network = {
+			.interface = text_of("eth0"),
+			.mac = { mac, 6 },
+			.mtu = 1500,
+			.ipv4 = { { addr, 4 }, 30, { gateway, 4 }, { gateway, 4 } },
+		},
+	};
+
+	round_trip(0, MSG_BOOTSTRAP, &boot, &in, &pool, &out);
+	assert_non_null(memmem(buf_head(&out), out.len, on_wire, sizeof(on_wire)));
+	assert_null(memmem(buf_head(&out), out.len, "ipv6", 4));
+	assert_string_equal(in.network.interface.s, "eth0");
+	assert_int_equal(in.network.mac.len, 6);
+	assert_memory_equal(in.network.mac.data, mac, 6);
+	assert_int_equal(in.network.mtu, 1500);
+	assert_int_equal(in.network.ipv4.prefix_len, 30);
+	assert_memory_equal(in.network.ipv4.dns.data, gateway, 4);
+	assert_int_equal(in.network.ipv6.address.len, 0);
+	assert_string_equal(in.host_alias.s, "host.internal");
 }
 
 static void test_numbers_round_trip(void **state)
@@ -269,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_bootstrap_foreign),
 		cmocka_unit_test(test_bootstrap_round_trip),
+		cmocka_unit_test(test_network_round_trip),
 		cmocka_unit_test(test_numbers_round_trip),
 		cmocka_unit_test(test_unknown_type),
 		cmocka_unit_test(test_too_large),

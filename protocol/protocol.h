@@ -242,6 +242,24 @@ struct block_root {
 	bool readonly;
 };
 
+/*
+ * struct boot_family - the guest's place in one IP family; no @address: the family is off
+ * @address, @gateway, @dns: 4 or 16 bytes, network order; @dns may be none
+ */
+struct boot_family {
+	struct bytes address;
+	uint8_t prefix_len;
+	struct bytes gateway, dns;
+};
+
+/* struct boot_network - the guest's interface; no @interface: no network */
+struct boot_network {
+	struct text interface;
+	struct bytes mac; /* 6 bytes */
+	uint16_t mtu;
+	struct boot_family ipv4, ipv6;
+};
+
 struct rlimit_spec {
 	struct text resource;
 	uint64_t soft, hard;
@@ -256,19 +274,23 @@ struct env_var {
  * @dir_mounts, @file_mounts, @disk_mounts, @tmpfs_mounts, @rlimits, @default_env: lists of the
  *             structs above
  * @patches:   extension: core.patch frames follow, up to the one with the op "end"
+ * @host_alias: name of the gateways in the guest's hosts file
+ * @host_cas:  extension: certificates (PEM) that the guest is to trust, those of the host
  * @has_...: given, but not supported by this agent: it refuses to start
  */
 struct bootstrap {
 	struct block_root block_root;
 	struct list dir_mounts, file_mounts, disk_mounts;
 	struct list tmpfs_mounts;
-	struct text hostname;
+	struct text hostname, host_alias;
+	struct boot_network network;
 	struct list rlimits;
 	struct text user, default_cwd;
 	struct list default_env;
 	struct text security_profile;
+	struct text host_cas;
 	bool stdin_ack, patches;
-	bool has_network, has_handoff_init;
+	bool has_handoff_init;
 };
 
 /*
