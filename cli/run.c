@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/etc_covers.h"
 #include "cli/phases.h"
 #include "cli/run_args.h"
 #include "cli/terminal.h"
@@ -53,8 +54,9 @@ struct run {
 	bool tty;
 	int root_fd[VM_MAX_FS]; /* the root, then the volumes */
 	char tag[RUN_MAX_VOLUMES][TAG_SIZE];
-	int port[N_PORTS], worker_port[N_PORTS]; /* our and the worker's ends */
-	struct fs_extra init;
+	int port[N_PORTS], worker_port[N_PORTS];   /* our and the worker's ends */
+	struct fs_extra extra[1 + ETC_COVERS_MAX]; /* of the root: our init, and what it covers */
+	unsigned n_extra;
 
 	struct loop *loop;
 	struct worker *worker;
@@ -277,8 +279,8 @@ static struct vm_fs share(const struct run *r, unsigned i)
 			.read_only = i > 0 && r->args.volume[i - 1].read_only,
 			/* Only root can give files away; others keep the guest's idea of owners in an xattr. */
 			.owner = geteuid() == 0 ? FS_OWNER_HOST : FS_OWNER_XATTR,
-			.extra = i == 0 ? &r->init : NULL,
-			.n_extra = i == 0,
+			.extra = i == 0 ? r->extra : NULL,
+			.n_extra = i == 0 ? r->n_extra : 0,
 		},
 	};
 }
@@ -299,7 +301,8 @@ static void describe_machine(struct run *r, struct vm_config *cfg)
 		(struct vm_console){ NULL, r->worker_port[0], r->worker_port[0], true };
 	cfg->console[AGENT_PORT] =
 		(struct vm_console){ "agent", r->worker_port[1], r->worker_port[1], false };
-	r->init = (struct fs_extra){ "init.krun", agentd_blob, agentd_blob_len, 0755 };
+	r->extra[0] = (struct fs_extra){ "init.krun", agentd_blob, agentd_blob_len, 0755, NULL };
+	r->n_extra = 1 + etc_covers(r->root_fd[0], r->extra + 1);
 	for (unsigned i = 0; i < cfg->n_fs; i++)
 		cfg->fs[i] = share(r, i);
 }

@@ -1,34 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that exist only in the served root directory, in memory: read-only for everybody. */
+/* Files that exist only in the served directory, in memory: read-only for everybody. */
 #include <errno.h>
 #include <string.h>
 
 #include "fs/fs_internal.h"
 
+static bool is_in(const struct fs_server *fs, unsigned i, const struct node *dir)
+{
+	const struct node_key *key = &fs->extra_dir[i];
+
+	if (!fs->extra[i].dir)
+		return dir->id == FUSE_ROOT_ID;
+	return key->ino == dir->key.ino && key->dev == dir->key.dev &&
+	       key->mnt_id == dir->key.mnt_id;
+}
+
+/* Return: its number, -1 for none */
+static int find(const struct fs_server *fs, const struct node *dir, const char *name)
+{
+	for (unsigned i = 0; i < fs->n_extra; i++) {
+		if (is_in(fs, i, dir) && !strcmp(fs->extra[i].name, name))
+			return (int)i;
+	}
+	return -1;
+}
+
 bool extra_hides(const struct fs_server *fs, const struct node *dir, const char *name)
 {
-	if (dir->id != FUSE_ROOT_ID)
-		return false;
-	for (unsigned i = 0; i < fs->n_extra; i++) {
-		if (!strcmp(fs->extra[i].name, name))
-			return true;
-	}
-	return false;
+	return find(fs, dir, name) >= 0;
 }
 
 struct node *extra_find(struct fs_server *fs, const struct node *dir, const char *name)
 {
 	struct node *node;
+	int i = find(fs, dir, name);
 
-	if (dir->id != FUSE_ROOT_ID)
+	if (i < 0)
 		return NULL;
-	for (unsigned i = 0; i < fs->n_extra; i++) {
-		/* Their nodes were made right after the root's, in order, and are never forgotten.
-		 */
-		if (!strcmp(fs->extra[i].name, name))
-			return node_get(fs, FUSE_ROOT_ID + 1 + i, &node) == 0 ? node : NULL;
-	}
-	return NULL;
+	/* Their nodes were made right after the root's, in order, and are never forgotten. */
+	return node_get(fs, FUSE_ROOT_ID + 1 + (unsigned)i, &node) == 0 ? node : NULL;
 }
 
 void extra_attr(const struct node *node, struct fuse_attr *ret)

@@ -21,8 +21,7 @@
 struct fs_server;
 
 /*
- * struct fs_extra - a read-only file that exists only in the served root directory
- * (krun-api.md 4.6)
+ * struct fs_extra - a read-only file that exists only in the served directory (krun-api.md 4.6)
  * @name: one component; hides a host entry of the same name; not listed by readdir
  * @data: borrowed, must outlive the server
  */
@@ -30,7 +29,9 @@ struct fs_extra {
 	const char *name;
 	const void *data;
 	size_t len;
-	mode_t mode; /* permission bits */
+	mode_t mode;	 /* permission bits */
+	const char *dir; /* where: a path below the root, NULL: the root itself; borrowed likewise.
+			  * Nowhere if there is no such folder when the server is made */
 };
 
 /*

@@ -111,6 +111,7 @@ struct fs_server {
 	bool read_only;
 	enum fs_owner_mode owner;
 	const struct fs_extra *extra;
+	struct node_key *extra_dir; /* of each; all zero: the root, or nowhere */
 	unsigned n_extra;
 	unsigned max_open, max_nodes;
 

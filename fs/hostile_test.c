@@ -383,6 +383,30 @@ static void entries_in_memory_are_read_only(void **state)
 	assert_int_equal(lookup_err(t, dir, "init.krun"), -ENOENT); /* the root's only */
 }
 
+/* Below the root they hide what the host has there, be it nothing or a link, and are not listed. */
+static void entries_in_memory_below_the_root(void **state)
+{
+	static const struct fs_extra in_etc[] = {
+		{ "hosts", extra_data, sizeof(extra_data) - 1, 0644, "etc" },
+		{ "other", extra_data, sizeof(extra_data) - 1, 0644, "no/such/folder" },
+	};
+	struct tfs *t = *state;
+	struct fs_config cfg = { .extra = in_etc, .n_extra = 2 };
+	uint64_t etc, dir;
+
+	assert_int_equal(tfs_mkdir(t, 1, "etc", 0755, &etc), 0);
+	assert_int_equal(symlinkat("/etc/passwd", t->root_fd, "etc/hosts"), 0);
+	tfs_restart(t, &cfg);
+	etc = tfs_lookup(t, 1, "etc", NULL);
+	assert_int_equal(tfs_lookup(t, etc, "hosts", NULL), 2);
+	assert_int_equal(lookup_err(t, 1, "hosts"), -ENOENT);
+	assert_int_equal(lookup_err(t, 1, "other"), -ENOENT);
+	assert_int_equal(lookup_err(t, etc, "other"), -ENOENT);
+	assert_int_equal(tfs_do(t, FUSE_UNLINK, etc, TFS_STR("hosts")), -EPERM);
+	assert_int_equal(tfs_mkdir(t, etc, "hosts", 0755, &dir), -EEXIST);
+	assert_int_equal(faccessat(t->root_fd, "etc/hosts", F_OK, AT_SYMLINK_NOFOLLOW), 0);
+}
+
 /* With the cap on nodes reached: names are still listed, opening and closing still work. */
 static void node_cap_is_a_clean_error(void **state)
 {
@@ -560,7 +584,8 @@ int main(void)
 		TEST(truncated_requests_are_refused), TEST(header_length_must_fit),
 		TEST(a_write_claims_more_than_it_sends), TEST(replies_stay_in_their_room),
 		TEST(readdirplus_counts_only_what_fits), TEST(entries_in_memory_are_read_only),
-		TEST(node_cap_is_a_clean_error), TEST(running_out_of_descriptors_is_a_clean_error),
+		TEST(entries_in_memory_below_the_root), TEST(node_cap_is_a_clean_error),
+		TEST(running_out_of_descriptors_is_a_clean_error),
 		TEST(closed_nodes_are_opened_again), TEST(reset_forgets_everything),
 		TEST(versions_are_negotiated),
 		TEST(kernel_file_systems_are_refused), /* last: in a mount namespace of its own */

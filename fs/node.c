@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "fs/fs_internal.h"
+#include "lib/path.h"
 
 #define HASH_FIRST 1024
 
@@ -335,6 +336,22 @@ static int node_add_root(struct fs_server *fs, int root_fd, struct err *err)
 	return 0;
 }
 
+/* A folder that is not there holds nothing. */
+static void find_extra_dir(struct fs_server *fs, const struct fs_extra *extra, int root_fd)
+{
+	struct node dir = { .fd = -1 };
+	struct statx stx;
+	int fd = -1;
+
+	if (!extra->dir ||
+		path_open_beneath(root_fd, extra->dir, O_PATH | O_DIRECTORY, 0, &fd, NULL) < 0)
+		return;
+	dir.fd = fd;
+	if (node_statx(&dir, &stx) == 0)
+		fs->extra_dir[extra - fs->extra] = node_key_of(&stx);
+	(void)close(fd);
+}
+
 static int node_add_extra(struct fs_server *fs, const struct fs_extra *extra, struct err *err)
 {
 	struct node *node = calloc(1, sizeof(*node));
@@ -354,13 +371,16 @@ static int node_add_extra(struct fs_server *fs, const struct fs_extra *extra, st
 int node_table_init(struct fs_server *fs, int root_fd, struct err *err)
 {
 	fs->hash = calloc(HASH_FIRST, sizeof(*fs->hash));
-	if (!fs->hash)
+	fs->extra_dir = calloc(fs->n_extra + 1, sizeof(*fs->extra_dir));
+	if (!fs->hash || !fs->extra_dir)
 		return err_set(err, ENOMEM, "new file server");
 	fs->n_hash = HASH_FIRST;
 	lru_init(fs);
 	int rc = node_add_root(fs, root_fd, err);
-	for (unsigned i = 0; rc == 0 && i < fs->n_extra; i++)
+	for (unsigned i = 0; rc == 0 && i < fs->n_extra; i++) {
+		find_extra_dir(fs, &fs->extra[i], root_fd);
 		rc = node_add_extra(fs, &fs->extra[i], err);
+	}
 	return rc;
 }
 
@@ -370,7 +390,9 @@ void node_table_release(struct fs_server *fs)
 		node_destroy(fs->nodes.slot[i].obj);
 	idtab_release(&fs->nodes);
 	free(fs->hash);
+	free(fs->extra_dir);
 	fs->hash = NULL;
+	fs->extra_dir = NULL;
 }
 
 pthread_mutex_t *node_stripe(struct fs_server *fs, const struct node *node)

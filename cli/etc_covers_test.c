@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cli/etc_covers.h"
+#include "lib/cleanup.h"
+
+static void tells_what_is_missing(void **state)
+{
+	char dir[] = "/tmp/covers-XXXXXX";
+	struct fs_extra extra[ETC_COVERS_MAX];
+	cleanup_fd int root = -1, file = -1;
+
+	assert_non_null(mkdtemp(dir));
+	root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(etc_covers(root, extra), 0);
+	assert_int_equal(mkdirat(root, "etc", 0755), 0);
+	assert_int_equal(etc_covers(root, extra), 2);
+	file = openat(root, "etc/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_int_equal(symlinkat("../run/resolv.conf", root, "etc/resolv.conf"), 0);
+	assert_int_equal(etc_covers(root, extra), 1);
+	assert_string_equal(extra[0].name, "resolv.conf");
+	assert_string_equal(extra[0].dir, "etc");
+	assert_int_equal(unlinkat(root, "etc/hosts", 0) + unlinkat(root, "etc/resolv.conf", 0), 0);
+	assert_int_equal(unlinkat(root, "etc", AT_REMOVEDIR) + rmdir(dir), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_what_is_missing) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
