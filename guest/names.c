@@ -159,8 +159,10 @@ static int put_files(const struct etc_file *files, size_t n, const char *dir, st
 	(void)mkdir(dir, 0755);
 	for (size_t i = 0; i < n && ret == 0; i++)
 		ret = names_rewrite(&files[i], err);
-	/* A read-only root has what it has. */
-	return ret == -EROFS ? 0 : ret;
+	if (ret != -EROFS)
+		return ret;
+	err_clear(err);
+	return names_cover(files, n, err);
 }
 
 /* ---- certificates ---- */
