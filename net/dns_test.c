@@ -243,37 +243,6 @@ static void test_sni(void **state)
 		INSPECT_NONE);
 }
 
-static void test_http(void **state)
-{
-	static const struct {
-		const char *text, *name;
-		enum inspect_result want;
-	} rows[] = {
-		{ "GET / HTTP/1.1\r\nA: b\r\nhOsT: \tX.org:8080 \r\n\r\n", "x.org",
-			INSPECT_HTTP_NAME },
-		{ "GET / HTTP/1.1\r\nHost: a.org\r\nHost: b.org\r\n\r\n", NULL, INSPECT_NONE },
-		{ "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", NULL, INSPECT_NONE },
-		{ "GET / HTTP/1.1\r\n\r\n", NULL, INSPECT_NONE },
-		{ "GET / HTTP/1.1\r\nX-Host: a.org\r\n\r\n", NULL, INSPECT_NONE },
-		{ "GET / HTTP/1.1\r\nHost: a.org\r\n", NULL, INSPECT_MORE },
-		{ "GE", NULL, INSPECT_MORE },
-		{ "SSH-2.0-OpenSSH_9\r\n", NULL, INSPECT_NONE },
-		{ "\x01\x02", NULL, INSPECT_NONE },
-		{ "\r\nGET / HTTP/1.1\r\nHost: a.org\r\n\r\n", NULL, INSPECT_NONE },
-	};
-	char name[NAME_BUF];
-
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		enum inspect_result got = inspect_first_bytes(
-			(const uint8_t *)rows[i].text, strlen(rows[i].text), name);
-
-		if (got != rows[i].want)
-			fail_msg("row %zu: %d", i, got);
-		if (rows[i].name)
-			assert_string_equal(name, rows[i].name);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,7 +252,6 @@ int main(void)
 		cmocka_unit_test(test_wrong_answers),
 		cmocka_unit_test(test_short_answers),
 		cmocka_unit_test(test_sni),
-		cmocka_unit_test(test_http),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

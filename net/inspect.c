@@ -3,10 +3,10 @@
 
 #include <stdbool.h>
 #include <string.h>
-#include <strings.h>
 
 #include "lib/buf.h"
 #include "lib/num.h"
+#include "net/http.h"
 
 /* --- TLS: the server_name extension of a ClientHello (RFC 8446 4.1.2, RFC 6066 3) --- */
 
@@ -105,73 +105,18 @@ static enum inspect_result inspect_tls(const uint8_t *p, size_t len, char *ret_n
 	return read_hello(&c, ret_name);
 }
 
-/* --- HTTP/1: the Host header of the first request (RFC 9112 3.2) --- */
-
-static bool is_token(uint8_t c)
-{
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-';
-}
-
-/* Could [p, p + len) begin an HTTP request line? */
-static bool looks_like_http(const uint8_t *p, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len && n < 24 && is_token(p[n]))
-		n++;
-	return n > 0 && (n == len || p[n] == ' ');
-}
-
-/* "host[:port]" without the port; a bracketed address is no name. */
-static enum inspect_result host_name(const char *s, size_t len, char *ret_name)
-{
-	const char *colon;
-
-	while (len && (*s == ' ' || *s == '\t')) {
-		s++;
-		len--;
-	}
-	while (len && (s[len - 1] == ' ' || s[len - 1] == '\t'))
-		len--;
-	colon = memchr(s, ':', len);
-	if (colon)
-		len = (size_t)(colon - s);
-	return name_canon(s, len, ret_name) == 0 ? INSPECT_HTTP_NAME : INSPECT_NONE;
-}
-
-static enum inspect_result inspect_http(const char *p, size_t len, char *ret_name)
-{
-	enum inspect_result found = INSPECT_NONE;
-	const char *end = memmem(p, len, "\r\n\r\n", 4), *line;
-	bool seen = false;
-
-	if (!end)
-		return len >= INSPECT_MAX ? INSPECT_NONE : INSPECT_MORE;
-	for (line = memmem(p, (size_t)(end - p) + 2, "\r\n", 2); line && line < end;) {
-		const char *eol;
-
-		line += 2;
-		eol = memmem(line, (size_t)(end + 2 - line), "\r\n", 2);
-		if (!eol)
-			break;
-		if (eol - line >= 5 && !strncasecmp(line, "host:", 5)) {
-			if (seen) /* two of them mean two different things to two readers */
-				return INSPECT_NONE;
-			seen = true;
-			found = host_name(line + 5, (size_t)(eol - line) - 5, ret_name);
-		}
-		line = eol;
-	}
-	return found;
-}
+/* --- either --- */
 
 enum inspect_result inspect_first_bytes(const uint8_t *p, size_t len, char ret_name[NAME_BUF])
 {
+	int http;
+
 	if (!p || !len)
 		return INSPECT_MORE;
 	if (p[0] == TLS_HANDSHAKE)
 		return inspect_tls(p, len, ret_name);
-	if (looks_like_http(p, len))
-		return inspect_http((const char *)p, MIN_OF(len, (size_t)INSPECT_MAX), ret_name);
-	return INSPECT_NONE;
+	http = http_looks_like(p, len);
+	if (http == 0 && len < INSPECT_MAX)
+		return INSPECT_MORE;
+	return http > 0 ? INSPECT_HTTP : INSPECT_NONE;
 }

@@ -13,15 +13,15 @@
 
 enum inspect_result {
 	INSPECT_MORE,	  /* a name may still come */
-	INSPECT_NONE,	  /* neither TLS with SNI nor HTTP with Host */
+	INSPECT_NONE,	  /* neither TLS nor HTTP/1 */
 	INSPECT_TLS_NAME, /* SNI */
-	INSPECT_HTTP_NAME,
 	INSPECT_TLS_ANON, /* TLS that names no host */
+	INSPECT_HTTP,	  /* an HTTP/1 request begins: see http.h */
 };
 
 /*
  * inspect_first_bytes() - look at everything a client has sent so far
- * @ret_name: canonical; only for INSPECT_*_NAME
+ * @ret_name: canonical; only for INSPECT_TLS_NAME
  */
 enum inspect_result inspect_first_bytes(const uint8_t *p, size_t len, char ret_name[NAME_BUF]);
 

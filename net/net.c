@@ -67,12 +67,14 @@ static void on_from_credit(void *ctx)
 
 /* --- life --- */
 
-/* Does the kernel know SO_PEEK_OFF for TCP? (Linux 6.9; 6.10 for IPv6) */
+/* Does the kernel know SO_PEEK_OFF for TCP? (Linux 6.9; for IPv6 later) */
 static bool probe_peek_off(int family)
 {
 	cleanup_fd int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int zero = 0;
 
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		return true; /* there will be no such socket */
 	return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) == 0;
 }
 
@@ -360,6 +362,11 @@ void net_to_guest_ready(struct net *net)
 	net->blocked = false;
 	flow_run_all(net);
 	out_flush(net);
+}
+
+void net_without_peek_off(struct net *net)
+{
+	net->peek_off4 = net->peek_off6 = false;
 }
 
 void net_get_stats(const struct net *net, struct net_stats *ret)

@@ -137,6 +137,12 @@ void net_from_guest_done(struct net *net);
 /* net_to_guest_ready() - the guest has provided receive buffers. */
 void net_to_guest_ready(struct net *net);
 
+/*
+ * net_without_peek_off() - do as on kernels that lack SO_PEEK_OFF for TCP (before Linux 6.9, for
+ * IPv6 6.11), for tests; before the first frame
+ */
+void net_without_peek_off(struct net *net);
+
 void net_get_stats(const struct net *net, struct net_stats *ret);
 
 /*

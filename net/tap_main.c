@@ -4,7 +4,7 @@
  * network namespace --guest-ns, host sockets belong to the namespace the program is started in.
  *
  *	net-tap --guest-ns /run/netns/g --tap tap0 --config '{...}' [--no-offload]
- *		[--faults LOSS%,DUPLICATE%,REORDER%,DELAY_MS]
+ *		[--faults LOSS%,DUPLICATE%,REORDER%,DELAY_MS] [--no-peek-off]
  *
  * Says "ready" on stdout; on SIGTERM or SIGINT prints counters as JSON and ends. Denials go to
  * stderr, one line each.
@@ -25,7 +25,7 @@
 
 struct options {
 	const char *guest_ns, *tap, *config;
-	bool offload;
+	bool offload, no_peek_off;
 	struct tap_faults faults;
 };
 
@@ -119,6 +119,8 @@ static int serve(struct loop *loop, const struct options *o, const struct net_co
 		rc = watch_signals(loop, &signals, err);
 	if (rc == 0)
 		rc = net_new(loop, c, &plan, &events, &net, err);
+	if (rc == 0 && o->no_peek_off)
+		net_without_peek_off(net);
 	if (rc == 0)
 		rc = tap_new(loop, tap_fd, o->offload, &o->faults, net, &tap, err);
 	if (rc == 0) {
@@ -171,6 +173,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->config = argv[++i];
 		else if (!strcmp(argv[i], "--no-offload"))
 			o->offload = false;
+		else if (!strcmp(argv[i], "--no-peek-off"))
+			o->no_peek_off = true;
 		else if (!strcmp(argv[i], "--faults") && has)
 			(void)sscanf(argv[++i], "%u,%u,%u,%u", &o->faults.loss,
 				&o->faults.duplicate, &o->faults.reorder, &o->faults.delay_ms);
@@ -188,7 +192,7 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &o) < 0) {
 		fprintf(stderr, "usage: net-tap [--guest-ns FILE] [--tap NAME] [--config JSON] "
-				"[--no-offload] [--faults L,D,R,MS]\n");
+				"[--no-offload] [--faults L,D,R,MS] [--no-peek-off]\n");
 		return 2;
 	}
 	(void)getrlimit(RLIMIT_NOFILE, &files);

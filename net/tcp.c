@@ -492,7 +492,9 @@ void tcp_run(struct flow *f)
 		discard_acked(tf);
 		if (tf->svc)
 			tf->svc->input(tf);
-		if (tf->early || tf->inspect == INSPECT_OFF)
+		if (tf->inspect == INSPECT_REQUESTS)
+			tcp_inspect_answer(tf);
+		if (!tf->dead && (tf->early || tf->inspect != INSPECT_WAIT))
 			tcp_push(tf, now);
 		if (!tf->dead && tf->ack_now)
 			tcp_send_ack(tf);

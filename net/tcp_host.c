@@ -10,7 +10,6 @@
 #include "lib/iov.h"
 #include "lib/log.h"
 #include "lib/num.h"
-#include "net/inspect.h"
 #include "net/tcp_internal.h"
 
 #define MANY_FLOWS    1024
@@ -34,6 +33,12 @@ static void set_options(struct tcp_flow *tf)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	}
+}
+
+static bool through_proxy(const struct tcp_flow *tf)
+{
+	return tf->f.net->config.proxy.kind != NET_PROXY_NONE &&
+	       !net_is_gateway(tf->f.net, &tf->f.key.peer);
 }
 
 /* Where the next attempt goes: a proxy, the peer, or for the gateway the other loopback. */
@@ -70,6 +75,9 @@ int tcp_dial(struct tcp_flow *tf)
 	int rc;
 
 	tf->dial_tries++;
+	if (through_proxy(tf) && tf->f.net->config.proxy.kind == NET_PROXY_SOCKS4 &&
+		!ip_is_v4(&tf->f.key.peer))
+		return -ENETUNREACH; /* the protocol has no IPv6 */
 	tf->f.fd = socket(
 		ip_is_v4(&dst) ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (tf->f.fd < 0)
@@ -116,12 +124,21 @@ void tcp_dial_failed(struct tcp_flow *tf, int error)
 	}
 }
 
+static int proxy_progress(struct tcp_flow *tf)
+{
+	struct ip_port dst = { tf->f.key.peer, tf->f.key.peer_port };
+	int rc = 0;
+
+	if (!tf->socks)
+		rc = socks_start(
+			&tf->f.net->config.proxy, SOCKS_CONNECT, &dst, tf->f.fd, &tf->socks);
+	return rc < 0 ? rc : socks_run(tf->socks, tf->f.fd);
+}
+
 static void dial_progress(struct tcp_flow *tf, uint32_t events)
 {
 	int error = 0, rc = 1;
 	socklen_t len = sizeof(error);
-	bool proxied = tf->f.net->config.proxy.kind != NET_PROXY_NONE &&
-		       !net_is_gateway(tf->f.net, &tf->f.key.peer);
 
 	if (!tf->socks) {
 		if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
@@ -131,11 +148,9 @@ static void dial_progress(struct tcp_flow *tf, uint32_t events)
 			tcp_dial_failed(tf, error);
 			return;
 		}
-		if (proxied)
-			rc = socks_start(tf);
 	}
-	if (rc >= 0 && proxied)
-		rc = socks_run(tf);
+	if (through_proxy(tf))
+		rc = proxy_progress(tf);
 	if (rc < 0)
 		tcp_dial_failed(tf, -rc);
 	else if (rc > 0)
@@ -166,6 +181,14 @@ static void host_ready(void *ctx, int fd, uint32_t events)
 static bool passing(const struct tcp_flow *tf)
 {
 	return tf->inspect == INSPECT_OFF && !tf->svc && tf->host_open;
+}
+
+/* How much of what is held may leave. */
+static size_t sendable(const struct tcp_flow *tf)
+{
+	if (tf->svc || !tf->host_open || tf->inspect == INSPECT_WAIT)
+		return 0;
+	return tf->inspect == INSPECT_REQUESTS ? tf->cleared : tf->held.len;
 }
 
 /* Keep what the socket did not take, within bounds. */
@@ -204,8 +227,10 @@ size_t tcp_host_take(
 	}
 	if ((size_t)n < len)
 		n += (ssize_t)hold(tf, iov, iov_n, off + (size_t)n, len - (size_t)n);
-	if (tf->inspect == INSPECT_WAIT)
+	if (tf->inspect != INSPECT_OFF) {
 		tcp_inspect(tf, false);
+		tcp_host_drain(tf);
+	}
 	return (size_t)n;
 }
 
@@ -225,22 +250,23 @@ void tcp_held_consume(struct tcp_flow *tf, size_t len)
 
 void tcp_host_drain(struct tcp_flow *tf)
 {
-	if (tf->inspect == INSPECT_WAIT && tf->guest_fin)
+	size_t left;
+
+	if (tf->inspect != INSPECT_OFF && tf->guest_fin)
 		tcp_inspect(tf, true); /* nothing more will come: may end here or in a drain */
-	if (!passing(tf))
-		return;
-	while (tf->held.len) {
-		ssize_t n = send(
-			tf->f.fd, buf_head(&tf->held), tf->held.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (!tf->dead && (left = sendable(tf)) > 0) {
+		ssize_t n = send(tf->f.fd, buf_head(&tf->held), left, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR)
 				tcp_end(tf, true, true);
 			return;
 		}
+		tf->cleared -= MIN_OF(tf->cleared, (size_t)n);
 		tcp_held_consume(tf, (size_t)n);
 	}
-	if (tf->guest_fin && !tf->host_shut) {
+	if (tf->guest_fin && !tf->host_shut && !tf->dead && !tf->held.len && tf->host_open &&
+		!tf->svc && tf->inspect != INSPECT_WAIT) {
 		tf->host_shut = true;
 		(void)shutdown(tf->f.fd, SHUT_WR);
 	}
@@ -328,49 +354,6 @@ void tcp_host_discard(struct tcp_flow *tf, uint32_t len)
 		len -= (uint32_t)n;
 		tf->peeked -= MIN_OF(tf->peeked, (uint32_t)n);
 	}
-}
-
-/* --- inspection --- */
-
-/* The name is known, or it is known that none will come. */
-static void judge(struct tcp_flow *tf, enum inspect_result found, const char *name)
-{
-	struct net *net = tf->f.net;
-	const struct flow_key *k = &tf->f.key;
-	bool named = found == INSPECT_TLS_NAME || found == INSPECT_HTTP_NAME;
-	struct policy_answer a = net_admit(net, POLICY_EGRESS, POLICY_TCP, &k->peer, true,
-		k->peer_port, named ? POLICY_NAME_SNI : POLICY_NAME_CACHE, named ? name : NULL);
-	const struct policy_rule *r = a.rule < 0 ? NULL : &net->config.policy.rules[a.rule];
-
-	if (a.verdict == POLICY_ALLOW && net->config.strict && found != INSPECT_HTTP_NAME && r &&
-		(r->dest == POLICY_DOMAIN || r->dest == POLICY_SUFFIX)) {
-		net_denied(net, &(struct net_denial){ .reason = NET_DENY_STRICT,
-					.proto = POLICY_TCP,
-					.addr = k->peer,
-					.port = k->peer_port,
-					.name = named ? name : NULL,
-					.rule = a.rule });
-		a.verdict = POLICY_DENY;
-	}
-	if (a.verdict != POLICY_ALLOW) {
-		tcp_end(tf, true, true);
-		return;
-	}
-	tf->inspect = INSPECT_OFF;
-	tcp_host_drain(tf);
-	flow_queue(&tf->f);
-}
-
-void tcp_inspect(struct tcp_flow *tf, bool late)
-{
-	char name[NAME_BUF];
-	enum inspect_result found;
-
-	found = inspect_first_bytes(buf_head(&tf->held), tf->held.len, name);
-	if (found == INSPECT_MORE && (late || tf->guest_fin || tf->held.len >= INSPECT_MAX))
-		found = INSPECT_NONE;
-	if (found != INSPECT_MORE)
-		judge(tf, found, name);
 }
 
 /* --- services --- */

@@ -21,7 +21,8 @@
  * Way of a connection:  SYN -> admit -> dial (-> proxy) -> SYN-ACK -> open (-> inspect) -> splice.
  * The guest's handshake waits for the host's: refusal is RST, unreachable is the ICMP error, and a
  * silent host stays silent. Inspection holds the first bytes from the guest back until the name in
- * them has been judged. Published ports come the other way: accept -> admit -> SYN to the guest.
+ * them has been judged, and in HTTP/1 does so for every request. Published ports come the other
+ *way: accept -> admit -> SYN to the guest.
  *
  *	DIALING   guest's SYN seen, host connecting; nothing was sent to the guest
  *	SYN_SENT  our SYN is out (published port)
@@ -35,7 +36,9 @@
 #ifndef NET_TCP_INTERNAL_H
 #define NET_TCP_INTERNAL_H
 
+#include "net/http.h"
 #include "net/net_internal.h"
+#include "net/socks.h"
 
 #define TCP_RCV_WINDOW MIB(1)
 #define TCP_RCV_SHIFT  5
@@ -69,9 +72,12 @@ struct tcp_service {
 	void (*closed)(struct tcp_flow *tf);
 };
 
-enum tcp_inspect { INSPECT_OFF, INSPECT_WAIT };
+enum tcp_inspect {
+	INSPECT_OFF,
+	INSPECT_WAIT,	  /* for the first bytes */
+	INSPECT_REQUESTS, /* HTTP/1: each request is judged before it leaves */
+};
 
-struct socks;
 struct ooo;
 
 struct tcp_flow {
@@ -115,6 +121,8 @@ struct tcp_flow {
 	uint8_t dial_tries;
 	enum tcp_inspect inspect;
 	uint64_t inspect_until_ns;
+	struct http_stream http; /* INSPECT_REQUESTS */
+	size_t cleared;		 /* so much of held may leave */
 	struct buf held;
 	struct socks *socks;
 
@@ -167,12 +175,16 @@ void tcp_host_discard(struct tcp_flow *tf, uint32_t len);
 void tcp_held_consume(struct tcp_flow *tf, size_t len);
 /* tcp_host_adopt() - watch an accepted or connected socket. Return: 0, -errno. */
 int tcp_host_adopt(struct tcp_flow *tf);
-/* tcp_inspect() - judge the first bytes; @late: no more will be waited for. */
-void tcp_inspect(struct tcp_flow *tf, bool late);
-
 /* tcp_svc_send() - for services. Return: 0, -ENOMEM, -E2BIG. */
 int tcp_svc_send(struct tcp_flow *tf, const void *data, size_t len);
 void tcp_svc_finish(struct tcp_flow *tf);
+
+/* --- tcp_inspect.c --- */
+
+/* tcp_inspect() - judge what is held; @late: no more will be waited for. May end the flow. */
+void tcp_inspect(struct tcp_flow *tf, bool late);
+/* tcp_inspect_answer() - before bytes go to the guest: has the server granted a tunnel? */
+void tcp_inspect_answer(struct tcp_flow *tf);
 
 /* --- tcp_ooo.c --- */
 
@@ -182,14 +194,6 @@ void tcp_ooo_put(struct tcp_flow *tf, uint32_t seq, const struct iovec *iov, uns
 /* tcp_ooo_drain() - hand on what has become in order. */
 void tcp_ooo_drain(struct tcp_flow *tf);
 void tcp_ooo_free(struct tcp_flow *tf);
-
-/* --- socks.c --- */
-
-/* socks_start() - speak to the proxy that tf->f.fd is connected to. Return: 0, -errno. */
-int socks_start(struct tcp_flow *tf);
-/* socks_run() - Return: 1 the proxy has connected; 0 more to come; -errno. */
-int socks_run(struct tcp_flow *tf);
-void socks_free(struct socks *s);
 
 /* --- dns_tcp.c --- */
 

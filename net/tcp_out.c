@@ -369,6 +369,7 @@ void tcp_on_deadline(struct flow *f)
 			break;
 		case WAIT_NAME:
 			tcp_inspect(tf, true);
+			tcp_host_drain(tf);
 			break;
 		case WAIT_ACK:
 			retransmit(tf, now);

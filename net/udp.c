@@ -18,19 +18,15 @@
 #include "lib/log.h"
 #include "lib/num.h"
 #include "net/checksum.h"
-#include "net/net_internal.h"
+#include "net/udp_internal.h"
 
 #define UDP_IDLE_NS	 (60 * NS_PER_S)
 #define READS_PER_WAKEUP 64
 #define UDP_PAYLOAD_MAX	 65527
 
-struct udp_flow {
-	struct flow f;
-	uint8_t ttl;
-};
-
 void udp_free(struct flow *f)
 {
+	udp_relay_free((struct udp_flow *)f);
 	flow_release(f);
 	free(f);
 }
@@ -110,11 +106,15 @@ static bool read_one(struct flow *f)
 
 static void udp_run(struct flow *f)
 {
+	struct udp_flow *uf = (struct udp_flow *)f;
 	bool got = false;
 
 	read_errors(f);
-	for (unsigned i = 0; i < READS_PER_WAKEUP && read_one(f); i++)
+	for (unsigned i = 0; i < READS_PER_WAKEUP; i++) {
+		if (!(uf->relay ? udp_relay_receive(uf) : read_one(f)))
+			break;
 		got = true;
+	}
 	if (got) {
 		flow_touch(f);
 		flow_deadline(f, clock_mono_ns() + UDP_IDLE_NS);
@@ -134,6 +134,11 @@ static void udp_ready(void *ctx, int fd, uint32_t events)
 	out_flush(f->net);
 }
 
+int udp_listen(struct udp_flow *uf)
+{
+	return flow_watch(&uf->f, EPOLLIN, udp_ready);
+}
+
 static size_t udp_limit(const struct net *net)
 {
 	int64_t max = net->config.max_udp;
@@ -143,31 +148,46 @@ static size_t udp_limit(const struct net *net)
 	return max == 0 || max > UDP_FLOWS_MAX ? UDP_FLOWS_MAX : (size_t)max;
 }
 
+static bool takes_proxy(const struct net *net, const struct flow_key *key)
+{
+	return net->config.proxy.kind != NET_PROXY_NONE && !net_is_gateway(net, &key->peer);
+}
+
+/* The host's end of a session. Return: 0, -errno. */
+static int udp_dial(struct udp_flow *uf)
+{
+	struct net *net = uf->f.net;
+	struct ip_addr dst = net_host_target(net, &uf->f.key.peer);
+	int fd;
+
+	if (takes_proxy(net, &uf->f.key))
+		return udp_relay_open(uf);
+	fd = sock_datagram(&dst, uf->f.key.peer_port, 0);
+	if (fd < 0)
+		return fd;
+	uf->f.fd = fd;
+	return udp_listen(uf);
+}
+
 static struct udp_flow *udp_open(struct net *net, const struct flow_key *key, int *ret_error)
 {
 	struct flow_list *l = &net->flows.kinds[FLOW_UDP];
-	struct ip_addr dst = net_host_target(net, &key->peer);
 	struct udp_flow *uf;
-	int fd;
 
 	if (l->count >= udp_limit(net))
 		udp_free(l->front);
-	fd = sock_datagram(&dst, key->peer_port, 0);
-	*ret_error = -fd;
-	if (fd < 0)
-		return NULL;
 	*ret_error = ENOMEM;
 	uf = calloc(1, sizeof(*uf));
-	if (uf) {
-		uf->f = (struct flow){ .key = *key, .fd = fd, .run = udp_run };
-		uf->ttl = PKT_TTL;
-	}
-	if (!uf || flow_init(net, &uf->f, udp_free) < 0) {
-		(void)close(fd);
+	if (!uf)
+		return NULL;
+	uf->f = (struct flow){ .key = *key, .fd = -1, .run = udp_run };
+	uf->ttl = PKT_TTL;
+	if (flow_init(net, &uf->f, udp_free) < 0) {
 		free(uf);
 		return NULL;
 	}
-	if (flow_watch(&uf->f, EPOLLIN, udp_ready) < 0) {
+	*ret_error = -udp_dial(uf);
+	if (*ret_error) {
 		udp_free(&uf->f);
 		return NULL;
 	}
@@ -190,13 +210,13 @@ static bool udp_admit(struct net *net, struct pkt *p, const struct flow_key *k)
 					.addr = k->peer,
 					.port = k->peer_port,
 					.rule = -1 });
-	} else if (net->config.proxy.kind != NET_PROXY_NONE && !net_is_gateway(net, &k->peer)) {
+	} else if (net->config.proxy.kind == NET_PROXY_SOCKS4 && takes_proxy(net, k)) {
 		net_denied(net, &(struct net_denial){ .reason = NET_DENY_POLICY,
 					.proto = POLICY_UDP,
 					.addr = k->peer,
 					.port = k->peer_port,
 					.rule = -1,
-					.name = "UDP cannot take the proxy" });
+					.name = "SOCKS4 has no UDP" });
 	} else if (net_admit(net, POLICY_EGRESS, POLICY_UDP, &k->peer, true, k->peer_port,
 			   POLICY_NAME_CACHE, NULL)
 			   .verdict == POLICY_ALLOW) {
@@ -204,6 +224,11 @@ static bool udp_admit(struct net *net, struct pkt *p, const struct flow_key *k)
 	}
 	icmp_error_for_pkt(net, p, ICMP_PROHIBITED);
 	return false;
+}
+
+static bool is_uso(const struct pkt *p)
+{
+	return (p->off.gso_type & ~NET_GSO_ECN) == NET_GSO_UDP_L4 && p->off.gso_size;
 }
 
 /* Sends the payload in one system call, in segments if the guest asked for that (USO). */
@@ -216,7 +241,7 @@ static ssize_t udp_send(struct udp_flow *uf, struct pkt *p, struct iovec *body, 
 	struct msghdr msg = { .msg_iov = body, .msg_iovlen = n };
 	struct cmsghdr *c;
 
-	if ((p->off.gso_type & ~NET_GSO_ECN) == NET_GSO_UDP_L4 && p->off.gso_size) {
+	if (is_uso(p)) {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
 		memset(&control, 0, sizeof(control));
@@ -254,11 +279,15 @@ static void udp_forward(struct net *net, struct pkt *p, const struct flow_key *k
 			icmp_error_for_pkt(net, p, (enum icmp_error)icmp_error_of_errno(error));
 		return;
 	}
+	flow_touch(&uf->f);
+	flow_deadline(&uf->f, clock_mono_ns() + UDP_IDLE_NS);
+	if (uf->relay) {
+		udp_relay_send(uf, body, n, is_uso(p) ? p->off.gso_size : 0);
+		return;
+	}
 	if (uf->ttl != ttl)
 		sock_set_ttl(uf->f.fd, p->ip.v4, ttl);
 	uf->ttl = ttl;
-	flow_touch(&uf->f);
-	flow_deadline(&uf->f, clock_mono_ns() + UDP_IDLE_NS);
 	if (udp_send(uf, p, body, n) >= 0)
 		return;
 	/* an error queued earlier is reported once by the next call: tell, then try again */

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Denials, and domain rules on connections: pins, SNI, Host."""
 import contextlib
+import socket
 import time
 import unittest
 
-from world import (DNS_RULE, G4, GW4, GW6, NO_REBIND, OUT4, OUT6, TIMEOUT, Resolver, World, a_record, client_hello,
-                    query, rule, sh)
+from world import (DNS_RULE, G4, GW4, GW6, NO_REBIND, OUT4, OUT6, TIMEOUT, Resolver, World, a_record, blob, client_hello,
+                   query, rule, sh)
 
 
 class Policy(unittest.TestCase):
@@ -94,6 +95,70 @@ class Names(unittest.TestCase):
             self.assertEqual(self.try_bytes(w, l, port, http, split=20), http)
             self.assertIsNone(self.try_bytes(w, l, port, http.replace(b"good", b"evil")))
             self.assertEqual(self.try_bytes(w, l, port, b"\0binary"), b"\0binary")  # by the pin
+
+    def test_every_request_of_a_connection(self):
+        def get(host, more="", body=b""):
+            return f"POST / HTTP/1.1\r\nHost: {host}\r\n{more}\r\n".encode() + body
+
+        rules = [DNS_RULE, rule("allow", {"domain": "good.example"}), rule("allow", {"domain": "fine.example"})]
+        good, bad = get("good.example"), get("other.example")
+        chunked = get("good.example", "Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n")
+        long = get("good.example", "Content-Length: 3000000\r\n", blob(3000000))
+        hidden = get("good.example", f"Content-Length: {len(bad)}\r\n", bad)  # a body, not a request
+        with self.world(rules) as (w, l, port):
+            query(w, "good.example")
+            for parts in ((good, good), (chunked, good), (long, good), (hidden, good)):
+                data = b"".join(parts)
+                self.assertEqual(self.try_bytes(w, l, port, data), data)
+                self.assertEqual(self.try_bytes(w, l, port, data, split=len(data) - 30), data)
+                self.assertIsNone(self.try_bytes(w, l, port, data + bad))
+            self.assertIsNone(self.try_bytes(w, l, port, good + get("fine.example")))  # not pinned
+            for evil in (b"GET / HTTP/1.1\nHost: other.example\n\n", b"\r\n" + bad, b"\x16\x03\x01junk",
+                         b"GET http://other.example/ HTTP/1.1\r\nHost: good.example\r\n\r\n",
+                         b"GET / HTTP/1.1\r\nHost: good.example\r\nHost: other.example\r\n\r\n",
+                         b"GET / HTTP/1.1\r\nHost : other.example\r\n\r\n"):
+                self.assertIsNone(self.try_bytes(w, l, port, good + evil), evil)
+                if b"HTTP" in evil:
+                    self.assertIsNone(self.try_bytes(w, l, port, evil), evil)
+
+    def test_tunnel_needs_the_servers_word(self):
+        ask = b"GET / HTTP/1.1\r\nHost: good.example\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n"
+        with self.world([DNS_RULE, rule("allow", {"domain": "good.example"})]) as (w, l, port):
+            query(w, "good.example")
+            for answer, granted in ((b"HTTP/1.1 101 Switching Protocols\r\n\r\n", True),
+                                    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", False)):
+                with w.connect(OUT4, port) as c:
+                    s, _ = l.accept()
+                    with s:
+                        s.settimeout(TIMEOUT)
+                        c.sendall(ask + b"\x81\x00frame")  # does not wait for the answer: it is held
+                        got = s.recv(1000)
+                        self.assertEqual(got, ask)
+                        s.sendall(answer)
+                        self.assertEqual(c.recv(1000), answer)
+                        if granted:
+                            self.assertEqual(s.recv(100), b"\x81\x00frame")
+                            c.sendall(b"more")
+                            self.assertEqual(s.recv(100), b"more")
+                        else:
+                            self.assertRaises(ConnectionResetError, s.recv, 1)
+
+    def test_half_a_request_gets_nowhere(self):
+        with self.world([DNS_RULE, rule("allow", {"domain": "good.example"})]) as (w, l, port):
+            query(w, "good.example")
+            with w.connect(OUT4, port) as c:
+                s, _ = l.accept()
+                with s:
+                    c.sendall(b"GET / HT")  # and then nothing until patience ends
+                    s.settimeout(TIMEOUT)
+                    self.assertRaises(ConnectionResetError, s.recv, 1)
+            with w.connect(OUT4, port) as c:
+                s, _ = l.accept()
+                with s:
+                    c.sendall(b"hello")
+                    c.shutdown(socket.SHUT_WR)  # no request can follow
+                    s.settimeout(TIMEOUT)
+                    self.assertEqual(s.recv(10), b"hello")
 
     def test_deny_by_name_alone(self):
         with self.world([rule("deny", {"domain_suffix": "bad.example"})], "allow") as (w, l, port):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published ports, DHCP, proxies."""
 import contextlib
+import errno
 import socket
 import struct
 import threading
 import unittest
 
-from world import G4, GW4, TIMEOUT, World, blob, bulk, rule
+from world import G4, G6, GW4, TIMEOUT, World, blob, bulk, rule
 
 
 class Published(unittest.TestCase):
@@ -74,39 +75,61 @@ class Services(unittest.TestCase):
                 self.assertEqual(ask(3, want), (G4, 5))
                 self.assertEqual(ask(3, b"\x32\4" + socket.inet_aton("10.0.0.9")), ("0.0.0.0", 6))
 
-    def socks_server(self, w, l, log, user=None):
-        def recv(s, n):
-            return s.recv(n, socket.MSG_WAITALL)
-
+    def socks_server(self, w, l, log):
         with contextlib.suppress(OSError):
             while True:
                 s, _ = l.accept()
                 s.settimeout(TIMEOUT)
-                if recv(s, 1) == b"\4":
-                    _, port = struct.unpack("!BH", recv(s, 3))
-                    addr = socket.inet_ntoa(recv(s, 4))
-                    while recv(s, 1) != b"\0":
-                        pass
-                    ok, bad = b"\0\x5a" + bytes(6), b"\0\x5b" + bytes(6)
-                else:
-                    method = recv(s, recv(s, 1)[0])
-                    s.sendall(b"\5" + method[:1])
-                    if method == b"\2":
-                        recv(s, 1)
-                        log.append((recv(s, recv(s, 1)[0]), recv(s, recv(s, 1)[0])))
-                        s.sendall(b"\1\0")
-                    kind = recv(s, 4)[3]
-                    addr = (socket.inet_ntoa(recv(s, 4)) if kind == 1 else
-                            socket.inet_ntop(socket.AF_INET6, recv(s, 16)))
-                    port = struct.unpack("!H", recv(s, 2))[0]
-                    ok, bad = b"\5\0\0\1" + bytes(6), b"\5\5\0\1" + bytes(6)
-                log.append((addr, port))
-                if port == 1:
-                    s.sendall(bad)
-                    s.close()
-                    continue
+                threading.Thread(target=self.socks_client, args=(w, s, log), daemon=True).start()
+
+    def socks_client(self, w, s, log):
+        def recv(n):
+            got = s.recv(n, socket.MSG_WAITALL)
+            if len(got) < n:
+                raise EOFError
+            return got
+
+        with s, contextlib.suppress(EOFError, OSError):
+            command = 1
+            if recv(1) == b"\4":
+                _, port = struct.unpack("!BH", recv(3))
+                addr = socket.inet_ntoa(recv(4))
+                while recv(1) != b"\0":
+                    pass
+                ok, bad = b"\0\x5a" + bytes(6), b"\0\x5b" + bytes(6)
+            else:
+                method = recv(recv(1)[0])
+                s.sendall(b"\5" + method[:1])
+                if method == b"\2":
+                    recv(1)
+                    log.append((recv(recv(1)[0]), recv(recv(1)[0])))
+                    s.sendall(b"\1\0")
+                _, command, _, kind = recv(4)
+                addr = (socket.inet_ntoa(recv(4)) if kind == 1 else socket.inet_ntop(socket.AF_INET6, recv(16)))
+                port = struct.unpack("!H", recv(2))[0]
+                ok, bad = b"\5\0\0\1" + bytes(6), b"\5\5\0\1" + bytes(6)
+            log.append((addr, port))
+            if command == 3:
+                self.socks_relay(w, s, log)
+            elif port == 1:
+                s.sendall(bad)
+            else:
                 s.sendall(ok + b"hello through the proxy")
                 s.shutdown(socket.SHUT_WR)
+                s.recv(1)
+
+    def socks_relay(self, w, s, log):
+        """Answers each datagram with itself, in front of that one as if from somebody else; "end" ends it."""
+        with w.udp(w.h, "127.0.0.1") as u:
+            port = struct.pack("!H", u.getsockname()[1])
+            s.sendall(b"\5\0\0\1" + bytes(4) + port)  # 0.0.0.0: where the proxy is
+            data = b""
+            while not data.endswith(b"end"):
+                data, peer = u.recvfrom(1 << 16)
+                log.append(data[:22])
+                u.sendto(data[:-1] + b"!" if len(data) < 1000 else b"\0\0\1" + data[3:], peer)
+                u.sendto(data[:4] + bytes([data[4] ^ 1]) + data[5:], peer)  # of another address
+                u.sendto(data, peer)
 
     def test_socks(self):
         for kind in ("socks4", "socks5", "socks5-user"):
@@ -129,3 +152,38 @@ class Services(unittest.TestCase):
                         w.connect("2001:db8:5::5", 8080)
                 self.assertEqual((b"u", b"secret") in log, kind == "socks5-user")
                 l.close()
+
+    def test_socks_udp(self):
+        proxy = {"protocol": "socks5", "address": "127.0.0.1:1080"}
+        with World(outbound_proxy=proxy) as w:
+            log = []
+            l, _ = w.listen("127.0.0.1", 1080)
+            threading.Thread(target=self.socks_server, args=(w, l, log), daemon=True).start()
+            with l:
+                for own, addr, head in ((G4, "203.0.113.5", b"\0\0\0\1" + socket.inet_aton("203.0.113.5")),
+                                        (G6, "2001:db8:5::5",
+                                         b"\0\0\0\4" + socket.inet_pton(socket.AF_INET6, "2001:db8:5::5"))):
+                    with w.udp(w.g, own) as c:
+                        c.connect((addr, 4000))
+                        for i in range(5):  # all sent before the relay is there
+                            c.send(f"message {i}.".encode())
+                        got = [c.recv(100) for _ in range(10)]
+                        self.assertEqual(got, [f"message {i // 2}{'.!'[not i % 2]}".encode() for i in range(10)])
+                        self.assertIn((head + struct.pack("!H", 4000) + b"message 0.")[:22], log)
+                        for size in (1200, 5000, 60000):
+                            c.send(blob(size))
+                            self.assertEqual(c.recv(1 << 16), blob(size))
+                        c.send(b"the end")
+                        self.assertEqual([c.recv(10), c.recv(10)], [b"the en!", b"the end"])
+                l.shutdown(socket.SHUT_RDWR)  # wakes the server
+            with w.udp(w.g, G4) as c:  # the proxy is gone: told so
+                c.connect(("203.0.113.6", 4000))
+                c.send(b"x")
+                self.assertRaises(ConnectionRefusedError, c.recv, 1)
+        with World(outbound_proxy={"protocol": "socks4", "address": "127.0.0.1:1080"}) as w:
+            with w.udp(w.g, G4) as c:
+                c.connect(("203.0.113.5", 4000))
+                c.send(b"x")
+                with self.assertRaises(OSError) as e:
+                    c.recv(1)
+                self.assertEqual(e.exception.errno, errno.EHOSTUNREACH)  # prohibited
