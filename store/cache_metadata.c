@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the cache knows of references, and images as a whole. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "lib/num.h"
+#include "store/internal.h"
+
+/* A check for users must not fail because another such check runs at the same moment. */
+#define BUSY_MS 200
+
+static int reference_name(const char *canonical, const char *suffix, char *ret, struct err *err)
+{
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	if (EVP_Digest(canonical, strlen(canonical), hash, &len, EVP_sha256(), NULL) != 1)
+		return err_msg(err, EIO, "cannot compute a SHA-256");
+	for (unsigned i = 0; i < len; i++)
+		(void)snprintf(ret + (size_t)2 * i, 3, "%02x", hash[i]);
+	(void)snprintf(ret + (size_t)2 * len, CACHE_NAME_MAX - (size_t)2 * len, "%s", suffix);
+	return 0;
+}
+
+int cache_lock_reference(struct cache *cache, const char *canonical, uint64_t timeout_ms,
+	struct lock *ret, struct err *err)
+{
+	char name[CACHE_NAME_MAX], what[ERR_MSG_MAX / 2];
+	int rc = reference_name(canonical, ".lock", name, err);
+
+	if (rc < 0)
+		return rc;
+	(void)snprintf(what, sizeof(what), "image '%s'", canonical);
+	return lock_take(
+		cache->dir[CACHE_DIR_MANIFESTS], name, LOCK_EXCLUSIVE, timeout_ms, what, ret, err);
+}
+
+/* --- metadata */
+
+static int write_all(int fd, const uint8_t *data, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int cache_metadata_write(
+	struct cache *cache, const char *canonical, const void *json, size_t len, struct err *err)
+{
+	cleanup_cache_file struct cache_file f = CACHE_FILE_INIT;
+	char name[CACHE_NAME_MAX];
+	int rc;
+
+	if (len > CACHE_METADATA_MAX)
+		return err_msg(err, EFBIG, "the metadata of '%s' has %zu bytes", canonical, len);
+	rc = reference_name(canonical, ".json", name, err);
+	if (rc < 0)
+		return rc;
+	rc = cache_file_create(cache, cache->dir[CACHE_DIR_MANIFESTS], name, &f, err);
+	if (rc < 0)
+		return rc;
+	rc = write_all(f.fd, json, len);
+	if (rc < 0)
+		return err_set(err, rc, "write the metadata of '%s'", canonical);
+	return cache_file_name(&f, err);
+}
+
+int cache_read_file(int fd, const char *what, size_t max, struct buf *ret, struct err *err)
+{
+	for (;;) {
+		uint8_t *to;
+		ssize_t n;
+
+		if (buf_reserve(ret, KIB(64), &to) < 0)
+			return err_set(err, ENOMEM, "read %s", what);
+		n = read(fd, to, KIB(64));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_set(err, errno, "read %s", what);
+		if (n == 0)
+			return 0;
+		buf_commit(ret, (size_t)n);
+		if (ret->len > max)
+			return err_msg(err, EFBIG, "%s has more than %zu bytes", what, max);
+	}
+}
+
+int cache_metadata_read(
+	struct cache *cache, const char *canonical, struct buf *ret, struct err *err)
+{
+	char name[CACHE_NAME_MAX], what[ERR_MSG_MAX / 2];
+	cleanup_fd int fd = -1;
+	int rc = reference_name(canonical, ".json", name, err);
+
+	if (rc < 0)
+		return rc;
+	fd = openat(cache->dir[CACHE_DIR_MANIFESTS], name,
+		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return err_set(err, errno, "open the metadata of '%s'", canonical);
+	(void)snprintf(what, sizeof(what), "the metadata of '%s'", canonical);
+	return cache_read_file(fd, what, CACHE_METADATA_MAX, ret, err);
+}
+
+int cache_metadata_remove(struct cache *cache, const char *canonical, struct err *err)
+{
+	char name[CACHE_NAME_MAX];
+	int rc = reference_name(canonical, ".json", name, err);
+
+	if (rc < 0)
+		return rc;
+	if (unlinkat(cache->dir[CACHE_DIR_MANIFESTS], name, 0) < 0 && errno != ENOENT)
+		return err_set(err, errno, "delete the metadata of '%s'", canonical);
+	return 0;
+}
+
+/* --- images */
+
+void cache_image_release(struct cache_image *image)
+{
+	for (size_t i = 0; i < image->n_layers; i++)
+		close_fd(&image->layer[i]);
+	free(image->layer);
+	close_fd(&image->fsmeta);
+	*image = CACHE_IMAGE_INIT;
+}
+
+int cache_image_open(struct cache *cache, const char *manifest_digest, const char *const *diff_ids,
+	size_t n, struct cache_image *ret, struct err *err)
+{
+	cleanup_cache_image struct cache_image image = CACHE_IMAGE_INIT;
+	int rc;
+
+	image.layer = calloc(n ? n : 1, sizeof(*image.layer));
+	if (!image.layer)
+		return err_set(err, ENOMEM, "open image '%s'", manifest_digest);
+	rc = cache_artifact_open(cache, CACHE_FSMETA, manifest_digest, &image.fsmeta, NULL, err);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		image.layer[i] = -1;
+		image.n_layers = i + 1;
+		rc = cache_artifact_open(
+			cache, CACHE_LAYER, diff_ids[i], &image.layer[i], NULL, err);
+	}
+	if (rc < 0)
+		return rc;
+	*ret = image;
+	image = CACHE_IMAGE_INIT;
+	return 0;
+}
+
+bool cache_image_busy(
+	struct cache *cache, const char *manifest_digest, char *ret_holder, size_t size)
+{
+	char name[CACHE_NAME_MAX];
+	cleanup_fd int fd = -1;
+
+	if (cache_artifact_name(CACHE_FSMETA, manifest_digest, name, NULL) < 0)
+		return false;
+	fd = openat(cache->dir[CACHE_FSMETA], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || lock_fd(fd, LOCK_EXCLUSIVE, BUSY_MS, name, NULL) != -EBUSY)
+		return false;
+	if (ret_holder)
+		lock_holder(fd, ret_holder, size);
+	return true;
+}

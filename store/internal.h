@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of store/ share. */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "store/cache.h"
+
+/* Folders of the cache; the first CACHE_KINDS are those of the artifacts. */
+enum cache_dir {
+	CACHE_DIR_LAYERS = CACHE_LAYER,
+	CACHE_DIR_FSMETA = CACHE_FSMETA,
+	CACHE_DIR_VMDK = CACHE_VMDK,
+	CACHE_DIR_MANIFESTS,
+	CACHE_DIR_TMP,
+	CACHE_DIRS,
+};
+
+struct cache {
+	int dir[CACHE_DIRS];
+};
+
+/* cache_suffix() - what follows the digest in an artifact's file name: ".erofs" */
+const char *cache_suffix(enum cache_kind kind);
+
+/* cache_check_fd() - is this file a whole artifact? Return: 0; -EBADMSG and why; -errno */
+int cache_check_fd(int fd, enum cache_kind kind, uint64_t *ret_size, struct err *err);
+
+/* cache_artifact_name() - file name of an artifact; @ret: CACHE_NAME_MAX bytes */
+int cache_artifact_name(enum cache_kind kind, const char *digest, char *ret, struct err *err);
+
+/* cache_file_create() - begin to make the file @name of @dirfd, one of the cache's folders */
+int cache_file_create(
+	struct cache *cache, int dirfd, const char *name, struct cache_file *ret, struct err *err);
+
+/* cache_file_name() - bring it to the disk and give it its name, replacing what had it */
+int cache_file_name(struct cache_file *file, struct err *err);
+
+/* cache_read_file() - append all of a file to @ret. Return: 0; -EFBIG: longer than @max; -errno */
+int cache_read_file(int fd, const char *what, size_t max, struct buf *ret, struct err *err);
+
+/* dir_sync() - make names in a folder durable */
+int dir_sync(int dirfd, const char *what, struct err *err);
+
+/*
+ * tree_remove() - delete what @name below @dirfd is, with everything in it, never leaving it:
+ * symbolic links are deleted, not followed, and mount points are not entered. Needs a bounded
+ * number of descriptors and no recursion however deep the tree is. 0 also if there is nothing.
+ */
+int tree_remove(int dirfd, const char *name, struct err *err);
+
+#endif
