@@ -3,6 +3,8 @@
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
 
+#include <sys/stat.h>
+
 #include "store/cache.h"
 
 /* Folders of the cache; the first CACHE_KINDS are those of the artifacts. */
@@ -18,6 +20,9 @@ enum cache_dir {
 struct cache {
 	int dir[CACHE_DIRS];
 };
+
+/* lock_holder_stat() - as lock_holder(), by what stat() says of the file; any kind of lock */
+void lock_holder_stat(const struct stat *st, char *ret, size_t size);
 
 /* cache_suffix() - what follows the digest in an artifact's file name: ".erofs" */
 const char *cache_suffix(enum cache_kind kind);

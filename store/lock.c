@@ -7,29 +7,32 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "lib/clock.h"
 #include "lib/num.h"
+#include "store/internal.h"
 
 /* flock(2) has no deadline: ask again, at first often, then 20 times a second. */
 #define POLL_FIRST_NS (2 * NS_PER_MS)
 #define POLL_LAST_NS  (50 * NS_PER_MS)
 
-/* A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF" */
+/*
+ * A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF". A POSIX lock counts if
+ * it is for writing: databases also have some that are in nobody's way.
+ */
 static bool parse_holder(const char *line, const struct stat *st, int *ret_pid)
 {
-	unsigned major_no, minor_no;
 	unsigned long inode;
-	char type[16];
+	char type[16], mode[16];
 	int pid;
 
-	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
-	if (sscanf(line, "%*u: %15s %*s %*s %d %x:%x:%lu", type, &pid, &major_no, &minor_no,
-		    &inode) != 5)
-		return false;
 	/* The device is not compared: overlayfs and btrfs report another one here than in stat. */
-	if (strcmp(type, "FLOCK") != 0 || pid <= 0 || inode != st->st_ino)
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
+	if (sscanf(line, "%*u: %15s %*s %15s %d %*x:%*x:%lu", type, mode, &pid, &inode) != 4)
+		return false;
+	if (strcmp(type, "POSIX") == 0 && strcmp(mode, "WRITE") != 0)
+		return false;
+	if (pid <= 0 || inode != st->st_ino)
 		return false;
 	*ret_pid = pid;
 	return true;
@@ -47,22 +50,29 @@ static void describe(int pid, char *ret, size_t size)
 	(void)snprintf(ret, size, "%s (pid %d)", comm[0] ? comm : "a process", pid);
 }
 
-void lock_holder(int fd, char *ret, size_t size)
+void lock_holder_stat(const struct stat *st, char *ret, size_t size)
 {
 	cleanup_file FILE *f = fopen("/proc/locks", "re");
 	char line[256];
-	struct stat st;
 	int pid;
 
 	(void)snprintf(ret, size, "another process");
-	if (!f || fstat(fd, &st) < 0)
-		return;
-	while (fgets(line, sizeof(line), f)) {
-		if (parse_holder(line, &st, &pid)) {
+	while (f && fgets(line, sizeof(line), f)) {
+		if (parse_holder(line, st, &pid)) {
 			describe(pid, ret, size);
 			return;
 		}
 	}
+}
+
+void lock_holder(int fd, char *ret, size_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		(void)snprintf(ret, size, "another process");
+	else
+		lock_holder_stat(&st, ret, size);
 }
 
 static int busy(int fd, uint64_t timeout_ms, const char *what, struct err *err)

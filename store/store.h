@@ -4,6 +4,8 @@
 #define STORE_STORE_H
 
 #include "store/cache.h"
+#include "store/catalogue.h"
+#include "store/home.h"
 #include "store/lock.h"
 
 #endif
