@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 #define HELP_COLUMN 28
-#define NAMES_MAX   64
+#define NAMES_MAX   128
 
 struct parse {
 	const struct option_row *rows;
@@ -17,31 +17,56 @@ struct parse {
 	struct err *err;
 };
 
-static const struct option_row *find_name(const struct option_row *rows, const char *s, size_t len)
+/* struct row_at - a row, and where the part of the target begins that its table is for */
+struct row_at {
+	const struct option_row *row;
+	size_t offset;
+};
+
+/* The row itself, or the first of the table that the end of this one leads to; NULL at the end. */
+static struct row_at settle(struct row_at at)
 {
-	for (; rows->name; rows++) {
-		if (strlen(rows->name) == len && strncmp(rows->name, s, len) == 0)
-			return rows;
-	}
-	return NULL;
+	while (at.row && !at.row->name)
+		at = (struct row_at){ at.row->more, at.row->offset };
+	return at;
 }
 
-static const struct option_row *find_letter(const struct option_row *rows, char c)
+static struct row_at next(struct row_at at)
 {
-	for (; rows->name; rows++) {
-		if (rows->letter == c)
-			return rows;
-	}
-	return NULL;
+	at.row++;
+	return settle(at);
 }
 
-static int apply(struct parse *p, const struct option_row *row, const char *value)
+#define FOR_EACH_ROW(at, rows)                                                                     \
+	for (struct row_at at = settle((struct row_at){ rows, 0 }); at.row; at = next(at))
+
+static struct row_at find_name(const struct option_row *rows, const char *s, size_t len)
+{
+	FOR_EACH_ROW(at, rows)
+	{
+		if (strlen(at.row->name) == len && strncmp(at.row->name, s, len) == 0)
+			return at;
+	}
+	return (struct row_at){ 0 };
+}
+
+static struct row_at find_letter(const struct option_row *rows, char c)
+{
+	FOR_EACH_ROW(at, rows)
+	{
+		if (at.row->letter == c)
+			return at;
+	}
+	return (struct row_at){ 0 };
+}
+
+static int apply(struct parse *p, struct row_at at, const char *value)
 {
 	struct err why = ERR_INIT;
-	int rc = row->apply(p->target, value, &why);
+	int rc = at.row->apply((char *)p->target + at.offset, value, &why);
 
 	if (rc < 0)
-		(void)err_msg(p->err, rc, "--%s: %s", row->name, why.msg);
+		(void)err_msg(p->err, rc, "--%s: %s", at.row->name, why.msg);
 	return rc;
 }
 
@@ -59,8 +84,11 @@ static int unknown_option(struct parse *p, const char *word)
 	const char *names[NAMES_MAX + 1], *like;
 	unsigned n = 0;
 
-	for (const struct option_row *row = p->rows; row->name && n < NAMES_MAX; row++)
-		names[n++] = row->name;
+	FOR_EACH_ROW(at, p->rows)
+	{
+		if (n < NAMES_MAX)
+			names[n++] = at.row->name;
+	}
 	names[n] = NULL;
 	like = strncmp(word, "--", 2) == 0 ? cli_suggest(word + 2, names) : NULL;
 	return err_msg(p->err, EINVAL, "unexpected argument '%s'%s%s%s", word,
@@ -71,36 +99,36 @@ static int unknown_option(struct parse *p, const char *word)
 static int parse_long(struct parse *p, const char *word)
 {
 	size_t len = strcspn(word + 2, "=");
-	const struct option_row *row = find_name(p->rows, word + 2, len);
+	struct row_at at = find_name(p->rows, word + 2, len);
 	const char *value = word[2 + len] == '=' ? word + 2 + len + 1 : NULL;
 
-	if (!row)
+	if (!at.row)
 		return unknown_option(p, word);
-	if (!row->value && value)
-		return err_msg(p->err, EINVAL, "--%s takes no value", row->name);
-	if (row->value && !value) {
-		value = next_word(p, row);
+	if (!at.row->value && value)
+		return err_msg(p->err, EINVAL, "--%s takes no value", at.row->name);
+	if (at.row->value && !value) {
+		value = next_word(p, at.row);
 		if (!value)
 			return -EINVAL;
 	}
-	return apply(p, row, value);
+	return apply(p, at, value);
 }
 
 /* -x, -x value, -xvalue, and several flags in one: -tx */
 static int parse_short(struct parse *p, const char *word)
 {
 	for (const char *c = word + 1; *c; c++) {
-		const struct option_row *row = find_letter(p->rows, *c);
+		struct row_at at = find_letter(p->rows, *c);
 		int rc;
 
-		if (!row)
+		if (!at.row)
 			return unknown_option(p, word);
-		if (row->value) {
-			const char *value = c[1] ? c + 1 + (c[1] == '=') : next_word(p, row);
+		if (at.row->value) {
+			const char *value = c[1] ? c + 1 + (c[1] == '=') : next_word(p, at.row);
 
-			return value ? apply(p, row, value) : -EINVAL;
+			return value ? apply(p, at, value) : -EINVAL;
 		}
-		rc = apply(p, row, NULL);
+		rc = apply(p, at, NULL);
 		if (rc < 0)
 			return rc;
 	}
@@ -137,19 +165,27 @@ int options_parse(const struct option_row *rows, void *target, int argc, char **
 	return 0;
 }
 
+static void help_row(const struct option_row *row, FILE *out)
+{
+	char left[64], letter[8] = "    ";
+	int len;
+
+	if (row->letter)
+		(void)snprintf(letter, sizeof(letter), "-%c, ", row->letter);
+	len = snprintf(left, sizeof(left), "  %s--%s%s%s", letter, row->name, row->value ? " " : "",
+		row->value ? row->value : "");
+	if (len >= HELP_COLUMN)
+		fprintf(out, "%s\n%*s%s\n", left, HELP_COLUMN, "", row->help);
+	else
+		fprintf(out, "%-*s%s\n", HELP_COLUMN, left, row->help);
+}
+
 void options_help(const struct option_row *rows, FILE *out)
 {
-	for (; rows->name; rows++) {
-		char left[64], letter[8] = "    ";
-		int len;
-
-		if (rows->letter)
-			(void)snprintf(letter, sizeof(letter), "-%c, ", rows->letter);
-		len = snprintf(left, sizeof(left), "  %s--%s%s%s", letter, rows->name,
-			rows->value ? " " : "", rows->value ? rows->value : "");
-		if (len >= HELP_COLUMN)
-			fprintf(out, "%s\n%*s%s\n", left, HELP_COLUMN, "", rows->help);
-		else
-			fprintf(out, "%-*s%s\n", HELP_COLUMN, left, rows->help);
+	for (; rows; rows = rows->more) {
+		for (; rows->name; rows++)
+			help_row(rows, out);
+		if (rows->more && rows->help)
+			fprintf(out, "\n%s:\n", rows->help);
 	}
 }

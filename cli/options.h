@@ -3,17 +3,21 @@
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
+#include <stddef.h>
 #include <stdio.h>
 
 #include "lib/err.h"
 
 /*
- * struct option_row - a table of these ends with a row without name
+ * struct option_row - a table of these ends with a row without name, which may lead to another
+ *table
  * @letter: short form, 0 for none
  * @value:  name of the value in the help; NULL: a flag, and apply() gets NULL
  * @apply:  store the option in @target. Return: 0; -EINVAL for what is no legal value (usage
  *	    error); any other -errno for a value that cannot be had (failure). Messages are without
  *	    the option's name, which is put in front
+ * @more, @offset: last row only: the table goes on there, for the part of the target that begins
+ *	    at that offset; its @help is then a heading
  */
 struct option_row {
 	char letter;
@@ -21,6 +25,8 @@ struct option_row {
 	const char *value;
 	const char *help;
 	int (*apply)(void *target, const char *value, struct err *err);
+	const struct option_row *more;
+	size_t offset;
 };
 
 /*

@@ -494,6 +494,15 @@ static bool wants_tty(const struct run_args *args)
 	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
+static int show_network(const struct net_config *config)
+{
+	cleanup_free char *json = net_config_to_json(config);
+
+	if (!json || puts(json) < 0 || fflush(stdout) != 0)
+		return cli_error("print the network's settings");
+	return EXIT_OK;
+}
+
 static int run(int argc, char **argv)
 {
 	struct run r = { .signal_fd = -1, .phases = { .fd = -1, .out_fd = -1 } };
@@ -510,7 +519,7 @@ static int run(int argc, char **argv)
 	for (unsigned i = 0; i < N_PORTS; i++)
 		r.port[i] = r.worker_port[i] = -1;
 	r.tty = wants_tty(&r.args);
-	code = run_machine(&r);
+	code = r.args.net.show ? show_network(&r.args.net.config) : run_machine(&r);
 	release(&r);
 	return code;
 }

@@ -221,7 +221,7 @@ const struct option_row run_options[] = {
 		set_phases },
 	{ 0, "log-level", "LEVEL", "off, error, warn (default), info, debug or trace",
 		set_log_level },
-	{ 0 },
+	{ .help = "Network", .more = net_options, .offset = offsetof(struct run_args, net) },
 };
 
 static int engine_from_environment(struct run_args *args, struct err *err)
@@ -244,7 +244,10 @@ static int parse(int argc, char **argv, struct run_args *args, struct err *err)
 	rc = options_parse(run_options, args, argc, argv, &args->rootfs, 1, &n, &rest, err);
 	if (rc < 0)
 		return rc;
-	if (n == 0)
+	rc = net_args_finish(&args->net, err);
+	if (rc < 0)
+		return rc;
+	if (n == 0 && !args->net.show)
 		return err_msg(err, EINVAL, "which root file system? expected a folder");
 	args->command = rest < argc ? argv + rest : default_command;
 	return engine_from_environment(args, err);
@@ -257,8 +260,10 @@ int run_args_parse(int argc, char **argv, struct run_args *ret, struct err *err)
 		.ram_mib = DEFAULT_RAM_MIB,
 		.log_level = LOG_WARN,
 	};
-	int rc = parse(argc, argv, &args, err);
+	int rc = net_args_init(&args.net, err);
 
+	if (rc == 0)
+		rc = parse(argc, argv, &args, err);
 	if (rc < 0)
 		run_args_release(&args);
 	else
@@ -273,5 +278,6 @@ void run_args_release(struct run_args *args)
 	free(args->env);
 	for (unsigned i = 0; i < args->n_volumes; i++)
 		free(args->volume[i].host);
+	net_args_release(&args->net);
 	memset(args, 0, sizeof(*args));
 }

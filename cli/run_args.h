@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/net_args.h"
 #include "cli/options.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -39,8 +40,9 @@ struct run_args {
 	bool timings;
 	const char *phases; /* file for the phase lines */
 	enum log_level log_level;
-	const char *rootfs;
-	char **command; /* argv of the guest's command, NULL-terminated; never empty */
+	struct net_args net;
+	const char *rootfs; /* NULL only if net.show */
+	char **command;	    /* argv of the guest's command, NULL-terminated; never empty */
 };
 
 extern const struct option_row run_options[];

@@ -147,7 +147,7 @@ int net_publish_parse(const char *text, struct net_publish *ret, struct err *err
 		rc = err_msg(err, EINVAL, "invalid guest port: 0");
 	if (rc == 0)
 		*ret = p;
-	return rc < 0 ? err_wrap(err, "-p '%s'", text) : 0;
+	return rc < 0 ? err_wrap(err, "'%s'", text) : 0;
 }
 
 /* --- rates --- */

@@ -659,7 +659,7 @@ char *policy_to_json(const struct policy *p)
 {
 	cleanup_json json_t *j = policy_json(p);
 
-	return json_dumps(j, JSON_INDENT(2));
+	return json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
 }
 
 char *net_config_to_json(const struct net_config *c)
@@ -675,5 +675,5 @@ char *net_config_to_json(const struct net_config *c)
 		(void)json_object_set_new(j, "rate_limiter",
 			json_pack("{soso}", "egress", rate_json(&c->from_guest), "ingress",
 				rate_json(&c->to_guest)));
-	return json_dumps(j, JSON_INDENT(2));
+	return json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS);
 }
