@@ -30,11 +30,11 @@ _Static_assert(sizeof(struct virtq_desc) == DESC_SIZE, "descriptor as in 2.7.5")
 
 /*
  * Heads that an earlier process had in flight, oldest first; [0, next) have been served again.
- * @last: the chain popped last came from here
+ * @n_behind: chains popped from the ring since the last of these was
  */
 struct virtqueue_resubmit {
 	unsigned n, next;
-	bool last;
+	uint64_t n_behind;
 	uint16_t head[VIRTQ_MAX_SIZE];
 };
 
@@ -550,15 +550,14 @@ static int next_head(struct virtqueue *q, uint16_t *ret)
 /* accept_head() - the chain at @head is fine: it is the device's now. */
 static void accept_head(struct virtqueue *q, uint16_t head)
 {
-	bool again = resubmit_left(q);
-
 	head_take(q, head);
-	if (q->resubmit)
-		q->resubmit->last = again;
-	if (again)
+	if (resubmit_left(q)) {
 		q->resubmit->next++;
-	else
-		q->next_avail++;
+		return;
+	}
+	q->next_avail++;
+	if (q->resubmit)
+		q->resubmit->n_behind++;
 }
 
 static int pop(struct virtqueue *q, struct virtq_chain *c)
@@ -597,11 +596,13 @@ int virtqueue_pop(struct virtqueue *q, struct virtq_chain *chain)
 static void undo(struct virtqueue *q, uint16_t head)
 {
 	head_give(q, head);
-	if (q->resubmit && q->resubmit->last) {
+	if (q->resubmit && q->resubmit->n_behind == 0) {
 		q->resubmit->next--;
 		bit_set(q->heads, head); /* still not to be posted by the driver */
 		return;
 	}
+	if (q->resubmit)
+		q->resubmit->n_behind--;
 	q->next_avail--;
 	if (q->inflight)
 		inflight_log_drop(q->inflight, head);

@@ -153,7 +153,8 @@ uint16_t virtqueue_next_avail(struct virtqueue *q);
 int virtqueue_pop(struct virtqueue *q, struct virtq_chain *chain);
 
 /*
- * virtqueue_pop_undo() - put the chain popped last back, e.g. no host resource for it now
+ * virtqueue_pop_undo() - put the chain popped last back, e.g. no host resource for it now; then,
+ * with another call, the one popped before it
  * The caller makes sure that nobody else popped in between. The driver sends no kick for it: come
  * back by yourself.
  */
