@@ -60,11 +60,13 @@ static int set_features(struct vhost_user *vu, struct vu_msg *m, struct err *err
 
 /*
  * offered_protocol() - CONFIG only where front ends want it: they warn about it for a device
- * without a config space, and the one of fs (its tag) is always the front end's own.
+ * without a config space, and those of fs (its tag) and net (MAC, MTU) are always the front end's
+ * own.
  */
 static uint64_t offered_protocol(const struct vhost_user *vu)
 {
-	bool config = vu->dev->config_len > 0 && vu->dev->ops->id != VIRTIO_ID_FS;
+	uint32_t id = vu->dev->ops->id;
+	bool config = vu->dev->config_len > 0 && id != VIRTIO_ID_FS && id != VIRTIO_ID_NET;
 
 	return PROTOCOL_FEATURES | (config ? VIRTIO_BIT(VHOST_USER_PROTOCOL_F_CONFIG) : 0);
 }

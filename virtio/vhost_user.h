@@ -5,9 +5,9 @@
  * guest sees; it sends us guest memory, ring addresses and eventfds, and we serve the rings.
  *
  * Offered: VHOST_USER_F_PROTOCOL_FEATURES with MQ, REPLY_ACK, INFLIGHT_SHMFD, RESET_DEVICE,
- * CONFIGURE_MEM_SLOTS, STATUS, and CONFIG where the device has a config space (but not for fs).
- * There is no channel from back end to front end, so virtio_dev_config_changed() has no effect
- * here.
+ * CONFIGURE_MEM_SLOTS, STATUS, and CONFIG where the device has a config space (but not for fs and
+ * net). There is no channel from back end to front end, so virtio_dev_config_changed() has no
+ * effect here.
  *
  * Rings: a ring runs when features, memory, size, addresses and a kick descriptor are there, and,
  * if the front end acked PROTOCOL_FEATURES, SET_VRING_ENABLE said so. The device is activated when

@@ -487,7 +487,8 @@ int vu_set_vring_enable(struct vhost_user *vu, struct vu_msg *m, struct err *err
 
 	if (ret < 0)
 		return ret;
-	if (!has_protocol_features(vu))
+	/* QEMU sends it for net devices before the driver has accepted any features. */
+	if (vu->features_set && !has_protocol_features(vu))
 		return err_msg(err, EINVAL, "SET_VRING_ENABLE without protocol features");
 	if (num > 1)
 		return err_msg(err, EINVAL, "SET_VRING_ENABLE %u", num);

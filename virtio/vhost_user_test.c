@@ -139,6 +139,22 @@ static void test_without_protocol_features_rings_start_enabled(void **state)
 	assert_false(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 1));
 }
 
+/* As QEMU does for net devices: before the driver accepted features, and again afterwards. */
+static void test_rings_may_be_enabled_before_features(void **state)
+{
+	struct front *f = *state;
+
+	static const uint32_t on[2] = { 0, 1 };
+
+	send_msg(f, VHOST_USER_SET_VRING_ENABLE, on, sizeof(on), NULL, 0);
+	negotiate(f);
+	assert_true(tell_table(f, GPA, RAM, USER, 0));
+	assert_false(f->dev->active);
+	describe_ring(f, 0, 0);
+	assert_true(f->dev->active);
+	assert_true(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 1));
+}
+
 static void test_order_does_not_matter(void **state)
 {
 	struct front *f = *state;
@@ -402,6 +418,7 @@ int main(void)
 		T(test_disable_pauses),
 		T(test_without_protocol_features_rings_start_enabled),
 		T(test_order_does_not_matter),
+		T(test_rings_may_be_enabled_before_features),
 		T(test_table_replaced_in_flight),
 		T(test_table_without_the_ring),
 		T(test_memory_slots),
