@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/audit.h>
-#include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,6 +25,7 @@ static const int never[] = {
 	SYS_rt_tgsigqueueinfo,
 	/* new connections; sockets that exist were opened while preparing */
 	SYS_socket,
+	SYS_socketpair, /* one of datagrams sends to any path */
 	SYS_connect,
 	SYS_bind,
 	SYS_listen,
@@ -138,6 +138,20 @@ void seccomp_with(struct seccomp *s, int nr, unsigned arg, uint32_t mask)
 	if_arg(s, nr, arg, BPF_JSET, mask);
 }
 
+void seccomp_when(
+	struct seccomp *s, int nr, const struct seccomp_arg *args, unsigned n, uint32_t verdict)
+{
+	/* three instructions per argument, the verdict, and getting the number of the call back */
+	if_call(s, nr, (uint8_t)(3 * n + 2));
+	for (unsigned i = 0; i < n; i++) {
+		load(s, (uint32_t)offsetof(struct seccomp_data, args) + 8 * args[i].arg);
+		add(s, BPF_ALU | BPF_AND | BPF_K, args[i].mask, 0, 0);
+		add(s, BPF_JMP | BPF_JEQ | BPF_K, args[i].value, 0, (uint8_t)(3 * (n - 1 - i) + 1));
+	}
+	answer(s, verdict);
+	load(s, offsetof(struct seccomp_data, nr));
+}
+
 void seccomp_begin(struct seccomp *s)
 {
 	s->n = 0;
@@ -148,6 +162,10 @@ void seccomp_begin(struct seccomp *s)
 	/* The same calls under their x32 numbers would pass by the rules. */
 	add(s, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
 	answer(s, SECCOMP_RET_KILL_PROCESS);
+}
+
+void seccomp_common(struct seccomp *s)
+{
 	seccomp_deny(s, never, ARRAY_LEN(never));
 	s->pid_at = s->n + 2; /* the comparison of if_arg() */
 	seccomp_only(s, SYS_tgkill, 0, (uint32_t)getpid());

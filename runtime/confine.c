@@ -6,7 +6,7 @@
  *
  * Landlock: a path can be opened only below a shared directory, so that a hole in the file server
  * does not reach the rest of the host. Needs version 2, since version 1 cannot allow renames from
- * one directory to another.
+ * one directory to another. From version 4 on it also keeps TCP ports from being bound.
  *
  * seccomp (lib/seccomp.h): a list of what a VMM never does once it runs. It is a deny list: the
  * calls that a file server needs are many and differ with the C library, and a call missing from an
@@ -18,12 +18,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -160,9 +161,30 @@ static int add_rule(int ruleset, int root_fd, bool read_only, struct err *err)
 	return 0;
 }
 
-static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n, struct err *err)
+/* As in Linux 6.7; headers of Debian 12 end before the network. */
+struct ruleset_attr {
+	uint64_t handled_access_fs, handled_access_net;
+};
+#define NET_BIND_TCP	1u
+#define NET_CONNECT_TCP 2u
+#define VERSION_NET	4
+
+/*
+ * Of the network, Landlock knows the ports of TCP. The stack of a sandbox with a network may
+ * connect to any, as far as its policy lets it; nobody binds one any more.
+ */
+static int make_ruleset(long version, bool network)
 {
-	const struct landlock_ruleset_attr attr = { .handled_access_fs = ALL_ACCESS };
+	struct ruleset_attr attr = { .handled_access_fs = ALL_ACCESS };
+
+	attr.handled_access_net = network ? NET_BIND_TCP : NET_BIND_TCP | NET_CONNECT_TCP;
+	return (int)syscall(SYS_landlock_create_ruleset, &attr,
+		version < VERSION_NET ? sizeof(attr.handled_access_fs) : sizeof(attr), 0);
+}
+
+static int landlock(
+	const int *root_fd, const bool *read_only, unsigned n, bool network, struct err *err)
+{
 	cleanup_fd int ruleset = -1;
 	long version;
 
@@ -171,7 +193,7 @@ static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n,
 		log_debug("no Landlock on this kernel (version %ld)", version);
 		return 0;
 	}
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+	ruleset = make_ruleset(version, network);
 	if (ruleset < 0)
 		return err_set(err, errno, "create Landlock rules");
 	for (unsigned i = 0; i < n; i++) {
@@ -187,12 +209,44 @@ static int restrict_paths(const int *root_fd, const bool *read_only, unsigned n,
 
 /* ---- seccomp ---- */
 
-static void build_filter(struct seccomp *s)
+#define ALL_BITS ~0u
+
+static void allow_socket(struct seccomp *s, int family, int type, int proto)
+{
+	const struct seccomp_arg args[] = {
+		{ 0, ALL_BITS, (uint32_t)family },
+		{ 1, ~(uint32_t)(SOCK_CLOEXEC | SOCK_NONBLOCK), (uint32_t)type },
+		{ 2, ALL_BITS, (uint32_t)proto },
+	};
+
+	seccomp_when(s, SYS_socket, args, ARRAY_LEN(args), SECCOMP_ALLOW);
+}
+
+/*
+ * The network stack opens one socket per flow of the guest. connect() needs no look at the address:
+ * a socket that can be made here is of the Internet's families, and those that exist are connected.
+ * Published ports were bound and are listening already.
+ */
+static void allow_network(struct seccomp *s)
+{
+	allow_socket(s, AF_INET, SOCK_STREAM, 0);
+	allow_socket(s, AF_INET6, SOCK_STREAM, 0);
+	allow_socket(s, AF_INET, SOCK_DGRAM, 0);
+	allow_socket(s, AF_INET6, SOCK_DGRAM, 0);
+	allow_socket(s, AF_INET, SOCK_DGRAM, IPPROTO_ICMP); /* ping; no raw ones */
+	allow_socket(s, AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6);
+	seccomp_when(s, SYS_connect, NULL, 0, SECCOMP_ALLOW);
+}
+
+static void build_filter(struct seccomp *s, bool network)
 {
 	/* Other programs; and processes, which no death signal would end with us. */
 	static const int denied[] = { SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_mknod };
 
 	seccomp_begin(s);
+	if (network)
+		allow_network(s);
+	seccomp_common(s);
 	seccomp_deny(s, denied, ARRAY_LEN(denied));
 	seccomp_with(s, SYS_clone, 0, CLONE_THREAD);
 	/* Its flags are out of a filter's sight; C libraries fall back on clone. */
@@ -204,12 +258,12 @@ static void build_filter(struct seccomp *s)
 	seccomp_end(s);
 }
 
-static int restrict_calls(struct err *err)
+static int restrict_calls(bool network, struct err *err)
 {
 	struct seccomp filter;
 	int rc;
 
-	build_filter(&filter);
+	build_filter(&filter, network);
 	rc = seccomp_install(&filter, SECCOMP_FILTER_FLAG_TSYNC);
 	if (rc == -ENOSYS || rc == -EINVAL) {
 		log_debug("no seccomp filters on this kernel");
@@ -240,7 +294,8 @@ static int restrict_capabilities(struct err *err)
 	return 0;
 }
 
-int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct err *err)
+int confine_seal(
+	const int *root_fd, const bool *read_only, unsigned n, bool network, struct err *err)
 {
 	int rc;
 
@@ -250,6 +305,6 @@ int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct e
 		return err_set(err, errno, "forbid tracing");
 	rc = restrict_capabilities(err);
 	if (rc == 0)
-		rc = restrict_paths(root_fd, read_only, n, err);
-	return rc < 0 ? rc : restrict_calls(err);
+		rc = landlock(root_fd, read_only, n, network, err);
+	return rc < 0 ? rc : restrict_calls(network, err);
 }

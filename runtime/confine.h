@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a worker gives up. Before preparing: the launcher's descriptors, terminal and signals.
- * Before the first guest instruction: new privileges, other programs, new sockets, and every path
- * outside the shared directories.
+ * Before the first guest instruction: new privileges, other programs, new sockets (but for those
+ * of a guest's network: TCP, UDP and ping, to connect), and every path outside the shared
+ * directories.
  */
 #ifndef RUNTIME_CONFINE_H
 #define RUNTIME_CONFINE_H
@@ -25,8 +26,10 @@ int confine_detach(const int *keep, unsigned n_keep, struct err *err);
  * confine_seal() - no way back: no_new_privs, few capabilities, Landlock (where the kernel has it)
  * and seccomp; for the calling thread and those that it starts later, so it must be the only one
  * @root_fd, @read_only: the directories that stay reachable by path, @n of them
+ * @network: the machine has one, whose stack opens sockets here
  * Return: 0; -errno if a kernel that has the mechanism refuses it
  */
-int confine_seal(const int *root_fd, const bool *read_only, unsigned n, struct err *err);
+int confine_seal(
+	const int *root_fd, const bool *read_only, unsigned n, bool network, struct err *err);
 
 #endif

@@ -115,7 +115,7 @@ static int seal(const struct vm_config *cfg, struct err *err)
 		root_fd[i] = cfg->fs[i].cfg.root_fd;
 		read_only[i] = cfg->fs[i].cfg.read_only;
 	}
-	return confine_seal(root_fd, read_only, cfg->n_fs, err);
+	return confine_seal(root_fd, read_only, cfg->n_fs, cfg->net != NULL, err);
 }
 
 static void tell_prepared(int report_fd, const struct vm *vm)

@@ -11,6 +11,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -114,6 +115,50 @@ static void probe(struct vm *vm, char *out)
 	*out = '\0';
 }
 
+static bool can_socket(int family, int type, int proto)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, proto);
+
+	if (fd < 0)
+		return errno != EPERM; /* the kernel's own no (no IPv6, ping group) is not ours */
+	(void)close(fd);
+	return true;
+}
+
+static bool can_use(int (*call)(int, const struct sockaddr *, socklen_t))
+{
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc = call(fd, (struct sockaddr *)&to, sizeof(to));
+	bool may = rc == 0 || errno != EPERM;
+
+	(void)close(fd);
+	return may;
+}
+
+/* The same for a machine with a network. */
+static void probe_network(char *out)
+{
+	*out++ = can_socket(AF_INET, SOCK_STREAM, 0) ? 't' : '-';
+	*out++ = can_socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0) ? 'T' : '-';
+	*out++ = can_socket(AF_INET, SOCK_DGRAM, 0) ? 'u' : '-';
+	*out++ = can_socket(AF_INET6, SOCK_DGRAM, 0) ? 'U' : '-';
+	*out++ = can_socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) ? 'p' : '-';
+	*out++ = can_socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6) ? 'P' : '-';
+	*out++ = can_use(connect) ? 'c' : '-';
+	*out++ = can_use(bind) ? 'b' : '-';
+	*out++ = can_socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMPV6) ? 'x' : '-';
+	*out++ = can_socket(AF_INET, SOCK_STREAM, 262) ? 'm' : '-'; /* MPTCP */
+	*out++ = can_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) ? 'r' : '-';
+	*out++ = can_socket(AF_UNIX, SOCK_STREAM, 0) ? 's' : '-';
+	*out++ = can_socket(AF_UNIX, SOCK_DGRAM, 0) ? 'd' : '-';
+	*out++ = can_socket(AF_NETLINK, SOCK_RAW, 0) ? 'n' : '-';
+	*out++ = can_socket(AF_PACKET, SOCK_RAW, 0) ? 'k' : '-';
+	*out++ = can_socket(AF_VSOCK, SOCK_STREAM, 0) ? 'v' : '-';
+	*out = '\0';
+}
+
 int vm_run(struct vm *vm, struct vm_exit *ret_exit, struct err *err)
 {
 	ret_exit->end = VM_END_GUEST;
@@ -123,6 +168,8 @@ int vm_run(struct vm *vm, struct vm_exit *ret_exit, struct err *err)
 		ret_exit->end = VM_END_CRASH;
 	if (strcmp(vm->script, "probe") == 0)
 		probe(vm, ret_exit->detail);
+	else if (strcmp(vm->script, "probe network") == 0)
+		probe_network(ret_exit->detail);
 	else
 		(void)snprintf(ret_exit->detail, sizeof(ret_exit->detail), "said %s", vm->script);
 	if (strcmp(vm->script, "abort") == 0)
@@ -250,7 +297,19 @@ static void is_confined(void **state)
 		print_message("paths are not confined here: no Landlock\n");
 		s.end.exit.detail[1] = '-';
 	}
-	assert_string_equal(s.end.exit.detail, "w----nSuf----t-");
+	assert_string_equal(s.end.exit.detail, "w----nS-f----t-");
+}
+
+static void has_sockets_for_a_network_only(void **state)
+{
+	static const struct vm_net net;
+	struct vm_config cfg = { .cmdline = "probe network", .net = &net };
+	struct seen s = play(&cfg);
+
+	assert_string_equal(s.end.exit.detail, "tTuUpPc---------");
+	cfg.net = NULL;
+	s = play(&cfg);
+	assert_string_equal(s.end.exit.detail, "----------------");
 }
 
 static void free_kills(void **state)
@@ -307,6 +366,7 @@ int main(void)
 		cmocka_unit_test(reports_failures),
 		cmocka_unit_test(reports_its_death),
 		cmocka_unit_test(is_confined),
+		cmocka_unit_test(has_sockets_for_a_network_only),
 		cmocka_unit_test(free_kills),
 		cmocka_unit_test(dies_with_the_launcher),
 	};

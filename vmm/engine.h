@@ -33,7 +33,8 @@ struct vm {
 	char reason[256];
 	struct loop *loop;
 	struct fs_server *fs[VM_MAX_FS];
-	void *priv; /* the engine's */
+	struct vm_network *network; /* NULL: none; network.h */
+	void *priv;		    /* the engine's */
 };
 
 #endif

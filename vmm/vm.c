@@ -11,6 +11,7 @@
 #include "vmm/config.h"
 #include "vmm/engine.h"
 #include "vmm/kvm/kvm_probe.h"
+#include "vmm/network.h"
 
 static uint64_t host_ram_mib(void)
 {
@@ -88,6 +89,11 @@ int vm_new(const struct vm_config *cfg, struct vm **ret_vm, struct err *err)
 	rc = start_fs_servers(vm, cfg, err);
 	if (rc < 0)
 		return rc;
+	if (cfg->net) {
+		rc = vm_network_new(cfg->net, &vm->network, err);
+		if (rc < 0)
+			return err_wrap(err, "network");
+	}
 	rc = vm->ops->prepare(vm, err);
 	if (rc < 0)
 		return rc;
@@ -104,6 +110,7 @@ void vm_free(struct vm *vm)
 		vm->ops->release(vm);
 	for (unsigned i = 0; i < VM_MAX_FS; i++)
 		fs_server_free(vm->fs[i]);
+	vm_network_free(vm->network);
 	loop_free(vm->loop);
 	vm_config_release(&vm->cfg);
 	free(vm);
@@ -127,8 +134,11 @@ const char *vm_engine_reason(const struct vm *vm)
 int vm_run(struct vm *vm, struct vm_exit *ret_exit, struct err *err)
 {
 	struct vm_exit end = { .end = VM_END_GUEST };
-	int rc = vm->ops->run(vm, &end, err);
+	int rc = vm_network_start(vm->network, err);
 
+	if (rc == 0)
+		rc = vm->ops->run(vm, &end, err);
+	vm_network_stop(vm->network);
 	if (rc < 0)
 		return rc;
 	*ret_exit = end;

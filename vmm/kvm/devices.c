@@ -20,6 +20,7 @@
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "vmm/kvm/kvm_internal.h"
+#include "vmm/network.h"
 
 #define DRAIN_MS      2000 /* how long a dead guest's console output may take to leave */
 #define DRAIN_STEP_MS 5
@@ -60,14 +61,14 @@ static int wire_kicks(struct machine *m, struct machine_dev *d, struct err *err)
 	return 0;
 }
 
-static int wire(struct machine *m, struct machine_dev *d, struct err *err)
+static int wire(struct machine *m, struct machine_dev *d, struct loop *loop, struct err *err)
 {
 	struct virtio_mmio_irq irq = { .fd = -1 };
 	int r = wire_irq(m, d, err);
 
 	irq.fd = d->irq_fd;
 	if (!r)
-		r = virtio_mmio_new(d->dev, m->mem, m->vm->loop, &irq, &d->mmio, err);
+		r = virtio_mmio_new(d->dev, m->mem, loop, &irq, &d->mmio, err);
 	if (!r)
 		r = wire_kicks(m, d, err);
 	if (!r)
@@ -81,8 +82,8 @@ static void on_start_failed(void *ctx, const char *why)
 	machine_end(ctx, VM_END_CRASH, "a device could not start: %s", why);
 }
 
-/* attach() - put @dev, now the machine's, into the next slot. */
-static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
+/* attach_on() - put @dev, now the machine's, into the next slot; it lives on @loop. */
+static int attach_on(struct machine *m, struct virtio_dev *dev, struct loop *loop, struct err *err)
 {
 	struct machine_dev *d = &m->dev[m->n_devs];
 
@@ -102,7 +103,12 @@ static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
 	m->n_devs++;
 	dev->start_failed = on_start_failed;
 	dev->start_failed_ctx = m;
-	return wire(m, d, err) ? err_wrap(err, "%s device", dev->ops->name) : 0;
+	return wire(m, d, loop, err) ? err_wrap(err, "%s device", dev->ops->name) : 0;
+}
+
+static int attach(struct machine *m, struct virtio_dev *dev, struct err *err)
+{
+	return attach_on(m, dev, m->vm->loop, err);
 }
 
 /* ---- One function per kind of device; the table gives their order in the machine ---- */
@@ -197,6 +203,15 @@ static int attach_disks(struct machine *m, struct err *err)
 	return 0;
 }
 
+static int attach_network(struct machine *m, struct err *err)
+{
+	struct vm_network *network = m->vm->network;
+
+	if (!network)
+		return 0;
+	return attach_on(m, vm_network_take_dev(network), vm_network_loop(network), err);
+}
+
 int devices_attach(struct machine *m, struct err *err)
 {
 	static int (*const kinds[])(struct machine *, struct err *) = {
@@ -205,6 +220,7 @@ int devices_attach(struct machine *m, struct err *err)
 		attach_console,
 		attach_shares,
 		attach_disks,
+		attach_network,
 	};
 	int r = 0;
 

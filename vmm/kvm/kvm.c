@@ -14,6 +14,7 @@
 #include "lib/log.h"
 #include "lib/num.h"
 #include "vmm/kvm/kvm_internal.h"
+#include "vmm/network.h"
 
 #define ROOT_TAG "/dev/root"
 
@@ -250,6 +251,7 @@ static int engine_run(struct vm *vm, struct vm_exit *exit, struct err *err)
 		r = loop_run(vm->loop, err);
 	watch_stop(m);
 	stop_vcpus(m);
+	vm_network_stop(vm->network); /* its device too is finished and reset here */
 	loop_remove(
 		&m->end_watch); /* its descriptor stays readable: it would end every later round */
 	if (r < 0)

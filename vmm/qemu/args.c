@@ -104,7 +104,7 @@ static const char *quote(const char *s, char *dst)
 
 static unsigned count_devices(const struct qemu_spec *s)
 {
-	return s->n_fs + s->n_disks + (s->n_ports > 0) + s->rng + s->balloon;
+	return s->n_fs + s->n_disks + s->net.present + (s->n_ports > 0) + s->rng + s->balloon;
 }
 
 static int add_machine(struct qemu_args *a, const struct qemu_spec *s)
@@ -221,6 +221,32 @@ static int add_vhost_user(struct qemu_args *a, const struct qemu_spec *s)
 	return rc;
 }
 
+/*
+ * Features that QEMU would serve itself, by a control queue, are off: it is a part that the guest
+ * could attack, and of no use on a cable with one other end. The path is never looked at.
+ */
+static int add_net(struct qemu_args *a, const struct qemu_spec *s)
+{
+	const uint8_t *m = s->net.mac;
+	int rc = 0;
+
+	if (!s->net.present)
+		return 0;
+	rc |= add(a, "-chardev");
+	rc |= add(a, "socket,id=net,path=inherited");
+	rc |= add(a, "-netdev");
+	rc |= add(a, "vhost-user,id=net,chardev=net,queues=1");
+	rc |= add(a, "-device");
+	rc |= add(a,
+		"virtio-net-device,netdev=net,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%u,"
+		"rx_queue_size=%u,tx_queue_size=%u,mrg_rxbuf=on,mq=off,ctrl_vq=off,ctrl_rx=off,"
+		"ctrl_vlan=off,ctrl_rx_extra=off,ctrl_mac_addr=off,ctrl_guest_offloads=off,"
+		"guest_announce=off",
+		m[0], m[1], m[2], m[3], m[4], m[5], s->net.mtu, s->net.queue_size,
+		s->net.queue_size);
+	return rc;
+}
+
 static int add_own_devices(struct qemu_args *a, const struct qemu_spec *s)
 {
 	int rc = 0;
@@ -257,7 +283,8 @@ int qemu_args_build(
 		if (rc == -E2BIG)
 			return rc;
 	}
-	rc |= add_consoles(&a, spec) | add_vhost_user(&a, spec) | add_own_devices(&a, spec);
+	rc |= add_consoles(&a, spec) | add_vhost_user(&a, spec) | add_net(&a, spec) |
+	      add_own_devices(&a, spec);
 	if (rc)
 		return err_set(err, ENOMEM, "build QEMU's command line");
 	*ret = a;

@@ -40,6 +40,11 @@ struct qemu_spec {
 	unsigned n_fs;
 	int disk_fd[VM_MAX_DISKS]; /* vhost-user sockets */
 	unsigned n_disks;
+	struct {
+		bool present;
+		uint8_t mac[6];
+		uint16_t mtu, queue_size;
+	} net; /* its vhost-user socket is descriptor 0 (sandbox.h) */
 	bool rng, balloon;
 };
 

@@ -99,6 +99,27 @@ static void lists_every_device(void **state)
 	qemu_args_release(&a);
 }
 
+static void describes_the_network(void **state)
+{
+	struct qemu_spec s = small();
+	struct qemu_args a = build(&s);
+	const char *device;
+
+	assert_null(value(&a, "-netdev", 0));
+	qemu_args_release(&a);
+	s.net.present = true;
+	memcpy(s.net.mac, "\x02\x6d\x73\x00\xab\x02", 6);
+	s.net.mtu = 1400;
+	s.net.queue_size = 1024;
+	a = build(&s);
+	assert_string_equal(value(&a, "-netdev", 0), "vhost-user,id=net,chardev=net,queues=1");
+	device = value(&a, "-device", 0);
+	assert_non_null(strstr(device, "virtio-net-device,netdev=net,mac=02:6d:73:00:ab:02,"));
+	assert_non_null(strstr(device, "host_mtu=1400,rx_queue_size=1024,tx_queue_size=1024,"));
+	assert_non_null(strstr(device, "ctrl_vq=off"));
+	qemu_args_release(&a);
+}
+
 static void refuses_what_does_not_fit(void **state)
 {
 	struct qemu_spec s = small();
@@ -130,6 +151,7 @@ int main(void)
 		cmocka_unit_test(says_what_the_machine_is),
 		cmocka_unit_test(confines_qemu),
 		cmocka_unit_test(lists_every_device),
+		cmocka_unit_test(describes_the_network),
 		cmocka_unit_test(refuses_what_does_not_fit),
 	};
 

@@ -11,6 +11,7 @@
 #include "lib/num.h"
 #include "virtio/block.h"
 #include "virtio/fs.h"
+#include "vmm/network.h"
 
 /* Between QEMU closing its first socket and its end. */
 #define EXIT_GRACE_NS (5 * NS_PER_S)
@@ -28,9 +29,8 @@ static void on_grace(void *ctx)
  * QEMU's end closing (code 0) is QEMU's business: its exit says more. But a QEMU that does without
  * one of its devices has a guest that waits for ever.
  */
-static void on_hangup(void *ctx, const struct err *why)
+static void ended(struct qemu_device *d, const struct err *why)
 {
-	struct qemu_device *d = ctx;
 	struct qemu_devices *all = d->all;
 	char what[ERR_MSG_MAX];
 
@@ -44,6 +44,27 @@ static void on_hangup(void *ctx, const struct err *why)
 	d->all->broken(d->all->ctx, what);
 }
 
+static void on_ended_elsewhere(void *ctx)
+{
+	struct qemu_device *d = ctx;
+
+	ended(d, &d->end);
+}
+
+/* Once per device. Without memory the machine ends by QEMU's own end, as it will soon. */
+static void on_hangup(void *ctx, const struct err *why)
+{
+	struct qemu_device *d = ctx;
+
+	if (d->loop == d->all->loop) {
+		ended(d, why);
+		return;
+	}
+	d->end = *why;
+	(void)loop_post(d->all->loop, on_ended_elsewhere, d);
+}
+
+/* Never of the network's device, whose start cannot fail: this is not for its thread. */
 static void on_start_failed(void *ctx, const char *why)
 {
 	struct qemu_device *d = ctx;
@@ -63,6 +84,7 @@ static int serve(struct qemu_device *d, struct loop *loop, struct err *err)
 		return err_set(err, errno, "create device socket");
 	ours = pair[0];
 	d->peer_fd = pair[1];
+	d->loop = loop;
 	d->dev->start_failed = on_start_failed;
 	d->dev->start_failed_ctx = d;
 	rc = vhost_user_attach(d->dev, ours, loop, on_hangup, d, &d->transport, err);
@@ -111,6 +133,15 @@ static int add_disk(struct qemu_devices *devices, struct vm *vm, unsigned i, str
 	return serve(d, vm->loop, err);
 }
 
+static int add_network(struct qemu_devices *devices, struct vm *vm, struct err *err)
+{
+	struct qemu_device *d = next_device(devices);
+
+	(void)snprintf(d->name, sizeof(d->name), "network");
+	d->dev = vm_network_take_dev(vm->network);
+	return serve(d, vm_network_loop(vm->network), err);
+}
+
 int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_fn *broken,
 	void *ctx, struct err *err)
 {
@@ -118,6 +149,7 @@ int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_f
 
 	devices->broken = broken;
 	devices->ctx = ctx;
+	devices->loop = vm->loop;
 	rc = loop_timer_new(vm->loop, on_grace, devices, &devices->grace, err);
 	if (rc < 0)
 		return rc;
@@ -125,6 +157,8 @@ int qemu_devices_init(struct qemu_devices *devices, struct vm *vm, qemu_broken_f
 		rc = add_share(devices, vm, i, err);
 	for (unsigned i = 0; rc == 0 && i < vm->cfg.n_disks; i++)
 		rc = add_disk(devices, vm, i, err);
+	if (rc == 0 && vm->network)
+		rc = add_network(devices, vm, err);
 	return rc < 0 ? err_wrap(err, "%s", devices->device[devices->n - 1].name) : 0;
 }
 
@@ -137,6 +171,7 @@ void qemu_devices_close_peers(struct qemu_devices *devices)
 void qemu_devices_release(struct qemu_devices *devices)
 {
 	for (unsigned i = 0; i < devices->n; i++) {
+		loop_unpost(devices->loop, on_ended_elsewhere, &devices->device[i]);
 		vhost_user_free(devices->device[i].transport);
 		virtio_dev_free(devices->device[i].dev);
 		close_fd(&devices->device[i].peer_fd);

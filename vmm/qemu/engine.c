@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The qemu engine: QEMU's TCG is the CPU and holds nothing else that matters. Guest RAM is a memfd
- * of ours with the kernel already in it; file systems and disks are our devices behind vhost-user
- * sockets; consoles are sockets handed to QEMU's virtio-serial ports.
+ * of ours with the kernel already in it; file systems, disks and network are our devices behind
+ * vhost-user sockets; consoles are sockets handed to QEMU's virtio-serial ports.
  *
  * QEMU is started in prepare, because later the process is confined and may not exec; it loads and
  * sets itself up while we fill its RAM. It enters the guest only after every vhost-user device has
@@ -29,8 +29,10 @@
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/tail.h"
+#include "virtio/net.h"
 #include "vmm/engine.h"
 #include "vmm/kernel.h"
+#include "vmm/network.h"
 #include "vmm/qemu/args.h"
 #include "vmm/qemu/devices.h"
 #include "vmm/qemu/pump.h"
@@ -45,6 +47,7 @@ struct qemu {
 	struct vm *vm;
 	char program[PATH_MAX];
 	int program_fd;
+	int net_fd; /* QEMU's end of the network's socket, one of devices; -1: no network */
 	struct kernel *kernel;
 	struct qemu_ram ram;
 	struct qemu_devices devices;
@@ -135,6 +138,17 @@ static void on_broken(void *ctx, const char *what)
 		qemu_child_kill(&q->child);
 }
 
+static void prepare_net(struct qemu *q)
+{
+	const struct net_plan *plan = vm_network_plan(q->vm->network);
+
+	q->spec.net.present = true;
+	memcpy(q->spec.net.mac, plan->guest_mac.b, sizeof(q->spec.net.mac));
+	q->spec.net.mtu = plan->mtu;
+	q->spec.net.queue_size = VIRTIO_NET_QUEUE_SIZE;
+	q->net_fd = q->devices.device[q->devices.n - 1].peer_fd;
+}
+
 static int prepare_devices(struct qemu *q, struct err *err)
 {
 	struct qemu_spec *s = &q->spec;
@@ -150,6 +164,8 @@ static int prepare_devices(struct qemu *q, struct err *err)
 	}
 	for (s->n_disks = 0; s->n_disks < vm->cfg.n_disks; s->n_disks++)
 		s->disk_fd[s->n_disks] = q->devices.device[s->n_fs + s->n_disks].peer_fd;
+	if (vm->network)
+		prepare_net(q);
 	return 0;
 }
 
@@ -169,7 +185,8 @@ static void fill_spec(struct qemu *q, uint64_t tsc_khz)
 	 * Room for everything asked for comes first. The guest can do without these two: TCG has
 	 * RDRAND, and memory is only not given back.
 	 */
-	room = QEMU_MAX_DEVICES - (cfg->n_consoles > 0) - (int)(cfg->n_fs + cfg->n_disks);
+	room = QEMU_MAX_DEVICES - (cfg->n_consoles > 0) - (int)(cfg->n_fs + cfg->n_disks) -
+	       q->spec.net.present;
 	q->spec.rng = !cfg->no_rng && room-- > 0;
 	q->spec.balloon = !cfg->no_balloon && room > 0;
 }
@@ -211,7 +228,8 @@ static int start_qemu(struct qemu *q, struct err *err)
 	if (rc < 0)
 		return rc;
 	log_argv(args.v);
-	rc = qemu_spawn(q->program_fd, args.v, fds, list_inherited(q, fds), &q->child, err);
+	rc = qemu_spawn(
+		q->program_fd, args.v, fds, list_inherited(q, fds), q->net_fd, &q->child, err);
 	if (rc < 0)
 		return rc;
 	log_debug("%s started, pid %d", q->program, (int)q->child.pid);
@@ -253,7 +271,7 @@ static int qemu_prepare(struct vm *vm, struct err *err)
 		return err_set(err, ENOMEM, "create qemu engine");
 	vm->priv = q;
 	q->vm = vm;
-	q->program_fd = -1;
+	q->program_fd = q->net_fd = -1;
 	q->ram = QEMU_RAM_INIT;
 	for (unsigned i = 0; i < VM_MAX_CONSOLES; i++)
 		q->port_fd[i] = q->port_peer[i] = -1;

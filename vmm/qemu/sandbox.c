@@ -12,6 +12,7 @@
 #include <linux/landlock.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -86,9 +87,25 @@ static int make_ruleset(int program_fd, int *ret, struct err *err)
 	return rc;
 }
 
-int qemu_sandbox_init(struct qemu_sandbox *s, int program_fd, struct err *err)
+/* See sandbox.h. The C library's own attempts (nscd, syslog) are of other types. */
+static void fake_unix_connect(struct seccomp *filter)
+{
+	static const struct seccomp_arg unix_stream[] = {
+		{ 0, ~0u, AF_UNIX },
+		{ 1, ~0u, SOCK_STREAM | SOCK_CLOEXEC },
+	};
+	static const struct seccomp_arg on_stdin = { 0, ~0u, STDIN_FILENO };
+
+	seccomp_when(filter, SYS_socket, unix_stream, ARRAY_LEN(unix_stream), SECCOMP_PRETEND);
+	seccomp_when(filter, SYS_connect, &on_stdin, 1, SECCOMP_PRETEND);
+}
+
+int qemu_sandbox_init(struct qemu_sandbox *s, int program_fd, bool fake_connect, struct err *err)
 {
 	seccomp_begin(&s->filter);
+	if (fake_connect)
+		fake_unix_connect(&s->filter);
+	seccomp_common(&s->filter);
 	seccomp_end(&s->filter);
 	return make_ruleset(program_fd, &s->ruleset, err);
 }

@@ -95,7 +95,7 @@ struct start {
 	char *const *argv;
 	const int *inherit;
 	unsigned n_inherit;
-	int null_fd, output_fd;
+	int stdin_fd, output_fd;
 	struct qemu_sandbox *sandbox;
 	pid_t parent;
 	int failed_errno; /* written by the child, which shares our memory */
@@ -141,7 +141,7 @@ static int reset_signals(void)
 
 static int wire_fds(struct start *s)
 {
-	if (dup2(s->null_fd, STDIN_FILENO) < 0 || dup2(s->output_fd, STDOUT_FILENO) < 0 ||
+	if (dup2(s->stdin_fd, STDIN_FILENO) < 0 || dup2(s->output_fd, STDOUT_FILENO) < 0 ||
 		dup2(s->output_fd, STDERR_FILENO) < 0)
 		return fail(s, "set up standard streams");
 	/* Everything above closes at exec, except what is to be inherited. */
@@ -215,7 +215,7 @@ static pid_t vfork_child(struct start *s, int *pidfd)
 }
 
 int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned n_inherit,
-	struct qemu_child *ret_child, struct err *err)
+	int net_fd, struct qemu_child *ret_child, struct err *err)
 {
 	cleanup_fd int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	cleanup_fd int read_fd = -1, write_fd = -1;
@@ -229,7 +229,7 @@ int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned 
 		return err_set(err, errno, "create pipe for QEMU's messages");
 	read_fd = pipe_fd[0];
 	write_fd = pipe_fd[1];
-	rc = qemu_sandbox_init(&sandbox, program_fd, err);
+	rc = qemu_sandbox_init(&sandbox, program_fd, net_fd >= 0, err);
 	if (rc < 0)
 		return err_wrap(err, "confine QEMU");
 	struct start s = {
@@ -237,7 +237,7 @@ int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned 
 		.argv = argv,
 		.inherit = inherit,
 		.n_inherit = n_inherit,
-		.null_fd = null_fd,
+		.stdin_fd = net_fd >= 0 ? net_fd : null_fd,
 		.output_fd = write_fd,
 		.sandbox = &sandbox,
 		.parent = getpid(),

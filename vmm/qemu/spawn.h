@@ -28,14 +28,15 @@ struct qemu_child {
 
 /*
  * qemu_spawn() - start @program_fd with @argv
- * The child gets the descriptors @inherit (and /dev/null as stdin), none other; an empty
- * environment; the folder / ; no way to gain privileges; user nobody if we are root; what sandbox.h
- * leaves of the host. It is killed
+ * @net_fd: becomes its descriptor 0 and what it gets when it connects to a Unix socket, see
+ *	    sandbox.h; -1: 0 is /dev/null, and it cannot
+ * The child gets the descriptors @inherit, none other; an empty environment; the folder / ; no way
+ * to gain privileges; user nobody if we are root; what sandbox.h leaves of the host. It is killed
  * when the calling thread ends, however that happens.
  * Return: 0 and *ret_child; -errno when it could not be started, exec included
  */
 int qemu_spawn(int program_fd, char *const argv[], const int *inherit, unsigned n_inherit,
-	struct qemu_child *ret_child, struct err *err);
+	int net_fd, struct qemu_child *ret_child, struct err *err);
 
 /* qemu_child_kill() - harmless once it has ended; async-signal-safe */
 void qemu_child_kill(const struct qemu_child *child);

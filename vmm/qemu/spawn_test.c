@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@
 
 #define DEADLINE_MS 20000
 
-static struct qemu_child spawn(const char *script, const int *fds, unsigned n)
+static struct qemu_child spawn_with(const char *script, const int *fds, unsigned n, int net_fd)
 {
 	char *argv[] = { (char *)"sh", (char *)"-c", (char *)script, NULL };
 	int program = open("/bin/sh", O_PATH | O_CLOEXEC);
@@ -30,10 +31,15 @@ static struct qemu_child spawn(const char *script, const int *fds, unsigned n)
 	struct err err = ERR_INIT;
 
 	assert_true(program >= 0);
-	if (qemu_spawn(program, argv, fds, n, &child, &err) < 0)
+	if (qemu_spawn(program, argv, fds, n, net_fd, &child, &err) < 0)
 		fail_msg("%s", err.msg);
 	(void)close(program);
 	return child;
+}
+
+static struct qemu_child spawn(const char *script, const int *fds, unsigned n)
+{
+	return spawn_with(script, fds, n, -1);
 }
 
 static bool wait_readable(int fd)
@@ -89,7 +95,7 @@ static void reports_a_failing_exec(void **state)
 	struct qemu_child c;
 	struct err err = ERR_INIT;
 
-	assert_int_equal(qemu_spawn(program, argv, NULL, 0, &c, &err), -EACCES);
+	assert_int_equal(qemu_spawn(program, argv, NULL, 0, -1, &c, &err), -EACCES);
 	assert_string_equal(err.msg, "start QEMU: exec: Permission denied");
 	(void)close(program);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* reaped */
@@ -120,6 +126,36 @@ static void is_confined(void **state)
 		return;
 	}
 	assert_string_equal(out, "works\n");
+}
+
+/* What it gets for a connection of its own is what we put there, and nothing else can be had. */
+static void connects_to_us_only(void **state)
+{
+	static const char script[] = "exec perl -MSocket -e '"
+				     "socket($s, AF_UNIX, SOCK_STREAM, 0) and connect($s, "
+				     "pack_sockaddr_un(\"any\")) and "
+				     "syswrite($s, \"hello\");"
+				     "socket($i, AF_INET, SOCK_STREAM, 0) and print \"inet\";"
+				     "socket($d, AF_UNIX, SOCK_DGRAM, 0) and print \"datagram\";"
+				     "print \"done\";'";
+	char out[256], got[16] = "";
+	struct qemu_child c;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	c = spawn_with(script, NULL, 0, pair[1]);
+	(void)close(pair[1]);
+	read_output(&c, out, sizeof(out));
+	qemu_child_end(&c);
+	assert_string_equal(out, "done");
+	assert_int_equal(read(pair[0], got, sizeof(got) - 1), 5);
+	assert_string_equal(got, "hello");
+	(void)close(pair[0]);
+
+	c = spawn(script, NULL, 0);
+	read_output(&c, out, sizeof(out));
+	qemu_child_end(&c);
+	assert_string_equal(out, "done");
 }
 
 static void end_kills(void **state)
@@ -184,7 +220,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inherits_only_what_it_should),
 		cmocka_unit_test(reports_a_failing_exec), cmocka_unit_test(is_confined),
-		cmocka_unit_test(end_kills), cmocka_unit_test(dies_with_its_parent),
+		cmocka_unit_test(connects_to_us_only), cmocka_unit_test(end_kills),
+		cmocka_unit_test(dies_with_its_parent),
 		cmocka_unit_test(finds_the_program), /* last: it changes PATH */
 	};
 
