@@ -26,6 +26,7 @@
 #define OPEN_READ_FLAGS	  (O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 #define CACHE_FILE_MODE	  0644
 #define CACHE_FOLDER_MODE 0755
+#define NAME_ATTEMPTS	  8
 
 static const char *const dir_name[CACHE_DIRS] = {
 	[CACHE_DIR_LAYERS] = "layers",
@@ -279,23 +280,32 @@ static void random_name(char *ret, size_t size)
 }
 
 /* The lock on a named file tells cache_collect() that its maker lives. */
-static int create_named(struct cache *cache, char *name, size_t size, int *ret, struct err *err)
+static int try_named(struct cache *cache, char *name, size_t size, int *ret)
 {
+	int tmp = cache->dir[CACHE_DIR_TMP];
 	cleanup_fd int fd = -1;
+	struct stat st;
 
 	random_name(name, size);
-	fd = openat(cache->dir[CACHE_DIR_TMP], name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-		CACHE_FILE_MODE);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int saved = errno;
-
-		if (fd >= 0)
-			(void)unlinkat(cache->dir[CACHE_DIR_TMP], name, 0);
-		*name = '\0';
-		return err_set(err, saved, "create a file in the image cache");
-	}
+	fd = openat(tmp, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, CACHE_FILE_MODE);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0 || st.st_nlink == 0)
+		return -EAGAIN; /* collected before it was locked */
 	*ret = take_fd(&fd);
 	return 0;
+}
+
+static int create_named(struct cache *cache, char *name, size_t size, int *ret, struct err *err)
+{
+	int rc = -EAGAIN;
+
+	for (unsigned i = 0; rc == -EAGAIN && i < NAME_ATTEMPTS; i++)
+		rc = try_named(cache, name, size, ret);
+	if (rc == 0)
+		return 0;
+	*name = '\0';
+	return err_set(err, rc, "create a file in the image cache");
 }
 
 int cache_file_create(

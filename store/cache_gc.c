@@ -326,3 +326,13 @@ int cache_collect(struct cache *cache, cache_keep_fn *keep, void *ctx, bool part
 	*ret = done;
 	return 0;
 }
+
+int cache_discard(struct cache *cache, enum cache_kind kind, const char *digest,
+	cache_keep_fn *keep, void *ctx, struct cache_collected *done, struct err *err)
+{
+	struct collector c = { cache, keep, ctx, false, done };
+	char name[CACHE_NAME_MAX];
+	int rc = cache_artifact_name(kind, digest, name, err);
+
+	return rc ? rc : collect_artifact(&c, kind, name, err);
+}

@@ -19,6 +19,7 @@
 
 /* Configs of sandboxes may hold secrets. */
 #define DB_DIR_MODE 0700
+#define HOME_MODE   0755
 
 enum schema_state { SCHEMA_NONE, SCHEMA_OURS };
 
@@ -186,25 +187,35 @@ static int open_read(struct catalogue *c, unsigned busy_s, struct err *err)
 	return rc < 0 || state == SCHEMA_OURS ? rc : open_memory(c, err);
 }
 
+static int is_wal(struct catalogue *c, struct err *err)
+{
+	cleanup_stmt sqlite3_stmt *s = NULL;
+	const char *mode;
+	int rc = sql_prepare(c, &s, err, "PRAGMA journal_mode", "");
+
+	rc = rc ? rc : sql_step(c, s, err);
+	mode = rc == 1 ? (const char *)sqlite3_column_text(s, 0) : NULL;
+	return rc < 0 ? rc : mode && strcmp(mode, "wal") == 0;
+}
+
 static int open_write(struct catalogue *c, const struct home *home, struct err *err)
 {
 	enum schema_state state = SCHEMA_NONE;
-	int64_t wal = 0;
-	int rc = home_make(home->root, 0755, err);
+	int rc = home_make(home->root, HOME_MODE, err);
 
 	rc = rc ? rc : home_make(home->db_dir, DB_DIR_MODE, err);
 	rc = rc ? rc
 		: open_db(c, c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
 			  home->settings.busy_timeout_s, err);
-	/* Whoever makes it holds it for themselves now and then: not being able to look is no
-	 * failure, migrate() waits. */
-	if (rc == 0 && schema_state(c, &state, err) == -EPROTONOSUPPORT)
-		return -EPROTONOSUPPORT;
-	if (rc == 0 && state == SCHEMA_OURS)
-		rc = sql_number(
-			c, &wal, err, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", "");
-	if (rc < 0 || wal)
-		return rc < 0 ? rc : 0;
+	if (rc < 0)
+		return rc;
+	/* Whoever makes it has it for themselves at times: then looking fails, and migrate() waits.
+	 */
+	rc = schema_state(c, &state, err);
+	if (rc < 0 && rc != -EBUSY)
+		return rc;
+	if (rc == 0 && state == SCHEMA_OURS && is_wal(c, err) == 1)
+		return 0;
 	err_clear(err);
 	return migrate(c, home->db_dir, err);
 }

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "store/internal.h"
+
+int store_open(enum catalogue_mode mode, struct store *ret, struct err *err)
+{
+	cleanup_store struct store s = { 0 };
+	int rc = home_init(&s.home, err);
+
+	rc = rc ? rc : catalogue_open(&s.home, mode, &s.catalogue, err);
+	if (rc < 0)
+		return rc;
+	rc = cache_open(s.home.dir[HOME_CACHE], mode == CATALOGUE_WRITE, &s.cache, err);
+	if (rc == -ENOENT && mode == CATALOGUE_READ)
+		rc = 0;
+	if (rc < 0)
+		return rc;
+	*ret = s;
+	s = (struct store){ 0 };
+	return 0;
+}
+
+void store_close_catalogue(struct store *store)
+{
+	catalogue_close(take_ptr(&store->catalogue));
+}
+
+void store_release(struct store *store)
+{
+	store_close_catalogue(store);
+	cache_close(take_ptr(&store->cache));
+	home_release(&store->home);
+}
+
+static int wanted(void *ctx, enum cache_kind kind, const char *digest, struct err *err)
+{
+	struct store *s = ctx;
+
+	return kind == CACHE_LAYER ? catalogue_has_layer(s->catalogue, digest, err)
+				   : catalogue_has_manifest(s->catalogue, digest, err);
+}
+
+static bool busy(void *ctx, const char *manifest_digest)
+{
+	struct store *s = ctx;
+
+	return cache_image_busy(s->cache, manifest_digest, NULL, 0);
+}
+
+/* --- removing */
+
+static int check_running(struct store *s, const char *reference, struct err *err)
+{
+	cleanup_catalogue_image struct catalogue_image *image = NULL;
+	char holder[96];
+	int rc = catalogue_image_get(s->catalogue, reference, &image, err);
+
+	if (rc < 0)
+		return rc;
+	if (!cache_image_busy(s->cache, image->manifest_digest, holder, sizeof(holder)))
+		return 0;
+	return err_msg(err, EBUSY, "image '%s' is used by %s; end that first, or use --force",
+		reference, holder);
+}
+
+/* The rows are gone; files that cannot be deleted now are for the next prune. */
+static void discard(struct store *s, const struct catalogue_gone *gone, uint64_t *ret_bytes)
+{
+	struct cache_collected done = { 0 };
+	struct err err = ERR_INIT;
+
+	for (enum cache_kind k = CACHE_FSMETA; gone->manifest && k < CACHE_KINDS; k++)
+		(void)cache_discard(s->cache, k, gone->manifest, wanted, s, &done, &err);
+	for (size_t i = 0; i < gone->n; i++)
+		(void)cache_discard(
+			s->cache, CACHE_LAYER, gone->diff_ids[i], wanted, s, &done, &err);
+	if (err.code)
+		log_info("image prune will delete what is left: %s", err.msg);
+	if (ret_bytes)
+		*ret_bytes = done.bytes;
+}
+
+int store_image_remove(struct store *store, const char *reference, const char *canonical,
+	bool force, uint64_t *ret_bytes, struct err *err)
+{
+	cleanup_catalogue_gone struct catalogue_gone gone = { 0 };
+	cleanup_lock struct lock lock = LOCK_INIT;
+	int rc = cache_lock_reference(store->cache, canonical, LOCK_SHORT_MS, &lock, err);
+
+	rc = rc || force ? rc : check_running(store, reference, err);
+	rc = rc ? rc : catalogue_image_remove(store->catalogue, reference, force, &gone, err);
+	rc = rc ? rc : cache_metadata_remove(store->cache, canonical, err);
+	if (rc < 0)
+		return rc;
+	discard(store, &gone, ret_bytes);
+	return 0;
+}
+
+int store_image_prune(struct store *store, struct store_pruned *ret, struct err *err)
+{
+	struct catalogue_pruned rows = { 0 };
+	struct cache_collected files = { 0 };
+	int rc = catalogue_image_prune(store->catalogue, busy, store, &rows, err);
+
+	rc = rc ? rc : cache_collect(store->cache, wanted, store, true, &files, err);
+	if (rc < 0)
+		return rc;
+	*ret = (struct store_pruned){
+		.references = rows.references,
+		.manifests = rows.manifests,
+		.layers = files.artifacts[CACHE_LAYER],
+		.fsmeta = files.artifacts[CACHE_FSMETA],
+		.vmdk = files.artifacts[CACHE_VMDK],
+		.strays = files.stray + files.metadata,
+		.bytes = files.bytes,
+	};
+	return 0;
+}
+
+int store_image_tag(struct store *store, const char *from, const char *from_canonical,
+	const char *to_canonical, struct err *err)
+{
+	cleanup_lock struct lock lock = LOCK_INIT;
+	cleanup_buf struct buf json = { 0 };
+	int rc;
+
+	rc = cache_lock_reference(store->cache, to_canonical, LOCK_SHORT_MS, &lock, err);
+	rc = rc ? rc : cache_metadata_read(store->cache, from_canonical, &json, err);
+	rc = rc ? rc
+		: cache_metadata_write(store->cache, to_canonical, buf_head(&json), json.len, err);
+	return rc ? rc : catalogue_image_tag(store->catalogue, from, to_canonical, err);
+}
