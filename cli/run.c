@@ -19,6 +19,7 @@
 
 #include "cli/cli.h"
 #include "cli/etc_covers.h"
+#include "cli/net_setup.h"
 #include "cli/phases.h"
 #include "cli/run_args.h"
 #include "cli/terminal.h"
@@ -57,6 +58,7 @@ struct run {
 	int port[N_PORTS], worker_port[N_PORTS];   /* our and the worker's ends */
 	struct fs_extra extra[1 + ETC_COVERS_MAX]; /* of the root: our init, and what it covers */
 	unsigned n_extra;
+	struct net_setup net;
 
 	struct loop *loop;
 	struct worker *worker;
@@ -296,6 +298,7 @@ static void describe_machine(struct run *r, struct vm_config *cfg)
 			log_enabled(LOG_DEBUG) ? "init=/init.krun loglevel=7" : "init=/init.krun",
 		.n_consoles = N_PORTS,
 		.n_fs = 1 + r->args.n_volumes,
+		.net = &r->net.vm,
 	};
 	cfg->console[CONSOLE_PORT] =
 		(struct vm_console){ NULL, r->worker_port[0], r->worker_port[0], true };
@@ -378,6 +381,7 @@ static int start_session(struct run *r, struct err *err)
 			.tty = r->tty,
 		},
 	};
+	net_setup_tell(&r->net, &cfg.boot);
 	terminal_size(STDIN_FILENO, &cfg.exec.rows, &cfg.exec.cols);
 	return session_new(r->loop, &cfg, on_session_done, r, &r->session, err);
 }
@@ -407,6 +411,8 @@ static int start(struct run *r, struct err *err)
 	rc = phases_start(&r->phases, r->args.timings, r->args.phases, err);
 	if (rc == 0)
 		rc = open_folders(r, err);
+	if (rc == 0)
+		rc = net_setup_make(&r->args.net, &r->net, err);
 	if (rc == 0)
 		rc = open_ports(r, err);
 	if (rc == 0)
@@ -467,6 +473,7 @@ static void release(struct run *r)
 	for (unsigned i = 0; i < VM_MAX_FS; i++)
 		close_fd(&r->root_fd[i]);
 	close_fd(&r->signal_fd);
+	net_setup_release(&r->net);
 	run_args_release(&r->args);
 }
 

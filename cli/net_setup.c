@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/net_setup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lib/log.h"
+#include "net/host_cas.h"
+
+/* The stacks of two sandboxes never meet, so both may have the first place in the pools. */
+#define SLOT 0
+
+#define PREFIX4 30
+#define PREFIX6 64
+
+static int collect_cas(char **ret, struct err *err)
+{
+	int rc = host_cas_collect(ret, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	log_warn("--trust-host-cas: this host has no certificates");
+	err_clear(err);
+	return 0;
+}
+
+int net_setup_make(const struct net_args *a, struct net_setup *ret, struct err *err)
+{
+	struct net_setup n = { .vm.config = &a->config };
+	bool v6 = a->want_v6 || net_host_has_route(false);
+	int rc = net_plan_make(&a->config, SLOT, true, v6, &n.vm.plan, err);
+
+	if (rc == 0 && a->config.trust_host_cas)
+		rc = collect_cas(&n.host_cas, err);
+	if (rc == 0)
+		*ret = n;
+	return rc;
+}
+
+static struct bytes bytes_of(const struct ip_addr *a)
+{
+	return ip_is_v4(a) ? (struct bytes){ ip_v4_bytes(a), 4 } : (struct bytes){ a->b, 16 };
+}
+
+static struct boot_family family(
+	const struct ip_addr *guest, uint8_t prefix_len, const struct ip_addr *gateway)
+{
+	return (struct boot_family){ bytes_of(guest), prefix_len, bytes_of(gateway),
+		bytes_of(gateway) };
+}
+
+void net_setup_tell(const struct net_setup *n, struct bootstrap *boot)
+{
+	const struct net_plan *p = &n->vm.plan;
+
+	if (!n->vm.config)
+		return;
+	boot->host_alias = text_of(NET_HOST_ALIAS);
+	boot->host_cas = text_of(n->host_cas);
+	boot->network = (struct boot_network){
+		.interface = text_of("eth0"),
+		.mac = { p->guest_mac.b, sizeof(p->guest_mac.b) },
+		.mtu = p->mtu,
+	};
+	if (p->v4)
+		boot->network.ipv4 = family(&p->guest4, PREFIX4, &p->gateway4);
+	if (p->v6)
+		boot->network.ipv6 = family(&p->guest6, PREFIX6, &p->gateway6);
+}
+
+void net_setup_release(struct net_setup *n)
+{
+	free(n->host_cas);
+	*n = (struct net_setup){ 0 };
+}
