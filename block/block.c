@@ -6,6 +6,8 @@
 #include "lib/iov.h"
 #include "lib/num.h"
 
+#define PART_SEGS 64 /* segments per call where a list has to be cut */
+
 void block_free(struct block *b)
 {
 	if (!b)
@@ -19,6 +21,25 @@ int block_read(struct block *b, const struct iovec *iov, unsigned n, uint64_t of
 	if (!range_ok(off, iov_len(iov, n), b->size))
 		return -EINVAL;
 	return b->ops->read(b, iov, n, off);
+}
+
+int block_read_part(
+	struct block *b, const struct iovec *iov, unsigned n, size_t skip, size_t len, uint64_t off)
+{
+	struct iovec part[PART_SEGS];
+
+	while (len) {
+		unsigned m = iov_slice(iov, n, skip, len, part, PART_SEGS);
+		size_t now = iov_len(part, m);
+		int r = block_read(b, part, m, off);
+
+		if (r < 0)
+			return r;
+		skip += now;
+		off += now;
+		len -= now;
+	}
+	return 0;
 }
 
 static int check_change(const struct block *b, uint64_t off, uint64_t len)

@@ -118,6 +118,10 @@ void block_free(struct block *b);
  */
 int block_read(struct block *b, const struct iovec *iov, unsigned n, uint64_t off);
 int block_write(struct block *b, const struct iovec *iov, unsigned n, uint64_t off);
+
+/* block_read_part() - into the bytes [skip, skip + len) of @iov, which must exist */
+int block_read_part(struct block *b, const struct iovec *iov, unsigned n, size_t skip, size_t len,
+	uint64_t off);
 int block_flush(struct block *b);
 int block_discard(struct block *b, uint64_t off, uint64_t len);
 int block_write_zeroes(struct block *b, uint64_t off, uint64_t len, bool may_unmap);

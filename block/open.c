@@ -5,6 +5,8 @@
 #include <strings.h>
 
 #include "block/block.h"
+#include "block/open.h"
+#include "block/qcow2.h"
 #include "lib/num.h"
 
 static const char *const names[] = {
@@ -48,10 +50,24 @@ int block_format_of_path(const char *path, enum block_format *ret, struct err *e
 		path);
 }
 
+int block_open_nested(
+	const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err)
+{
+	if (depth > BLOCK_DEPTH_MAX)
+		return err_msg(err, EINVAL, "more than %d backing files behind each other",
+			BLOCK_DEPTH_MAX);
+	switch (cfg->format) {
+	case BLOCK_RAW:
+		return block_raw_open(cfg->fd, cfg->read_only, ret, err);
+	case BLOCK_QCOW2:
+		return qcow2_open(cfg, depth, ret, err);
+	default:
+		return err_msg(err, ENOTSUP, "disk images of format %s are not supported yet",
+			block_format_name(cfg->format));
+	}
+}
+
 int block_open(const struct block_config *cfg, struct block **ret, struct err *err)
 {
-	if (cfg->format == BLOCK_RAW)
-		return block_raw_open(cfg->fd, cfg->read_only, ret, err);
-	return err_msg(err, ENOTSUP, "disk images of format %s are not supported yet",
-		block_format_name(cfg->format));
+	return block_open_nested(cfg, 0, ret, err);
 }

@@ -9,8 +9,6 @@
 #include "lib/iov.h"
 #include "lib/num.h"
 
-#define SEGS 64 /* of a request that crosses a border, per call of an image */
-
 struct spans {
 	struct block block;
 	unsigned n;
@@ -38,24 +36,11 @@ static unsigned find(const struct spans *s, uint64_t off)
 static int read_part(const struct span *sp, const struct iovec *iov, unsigned n, size_t skip,
 	size_t len, uint64_t off)
 {
-	struct iovec part[SEGS];
-
 	if (!sp->image) {
 		(void)iov_fill(iov, n, skip, 0, len);
 		return 0;
 	}
-	while (len) {
-		unsigned m = iov_slice(iov, n, skip, len, part, SEGS);
-		size_t now = iov_len(part, m);
-		int r = block_read(sp->image, part, m, sp->off + off);
-
-		if (r < 0)
-			return r;
-		skip += now;
-		off += now;
-		len -= now;
-	}
-	return 0;
+	return block_read_part(sp->image, iov, n, skip, len, sp->off + off);
 }
 
 static int spans_read(struct block *b, const struct iovec *iov, unsigned n, uint64_t off)

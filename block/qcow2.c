@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "block/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/file.h"
+#include "block/open.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/num.h"
+
+#define OFF_INCOMPAT  72
+#define OFF_AUTOCLEAR 88
+#define PAGE_MAX      4096
+
+static struct qcow2 *to_qcow2(struct block *b)
+{
+	return container_of(b, struct qcow2, block);
+}
+
+static int write_field(struct qcow2 *q, uint64_t off, uint64_t value)
+{
+	uint8_t raw[8];
+
+	store_be64(raw, value);
+	return file_write(q->fd, raw, sizeof(raw), off);
+}
+
+int qcow2_broken(struct qcow2 *q, const char *what)
+{
+	if (__atomic_exchange_n(&q->broken, 1, __ATOMIC_RELAXED))
+		return -EIO;
+	log_warn("a qcow2 image is damaged: %s; %s", what,
+		q->block.read_only ? "reads from there fail" : "nothing is written any more");
+	if (!q->block.read_only && q->h.version > 2)
+		(void)write_field(q, OFF_INCOMPAT,
+			q->h.incompat | QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
+	return -EIO;
+}
+
+static bool is_broken(struct qcow2 *q)
+{
+	return __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
+}
+
+/* From here on the refcounts may be behind. Features that want to hear about writes and that we do
+ * not know are told by their bits being cleared. */
+static int mark(struct qcow2 *q)
+{
+	int r = 0;
+
+	if (q->marked)
+		return 0;
+	if (q->h.version > 2) {
+		r = write_field(q, OFF_INCOMPAT, q->h.incompat | QCOW2_INCOMPAT_DIRTY);
+		if (r == 0)
+			r = write_field(q, OFF_AUTOCLEAR, 0);
+		if (r == 0)
+			r = file_sync(q->fd);
+	}
+	q->marked = r == 0;
+	return r;
+}
+
+int qcow2_begin(struct qcow2 *q)
+{
+	if (is_broken(q))
+		return -EIO;
+	if (!q->marked)
+		return mark(q);
+	return meta_crowded(q->meta) ? qcow2_commit(q) : 0;
+}
+
+/* Version 2 has no dirty bit: each level is stable before the next refers to it. */
+static int write_level(struct qcow2 *q, enum meta_level level)
+{
+	int r = 0;
+
+	if (!meta_dirty(q->meta, level))
+		return 0;
+	if (q->h.version == 2)
+		r = file_sync(q->fd);
+	return r == 0 ? meta_write_back(q->meta, level) : r;
+}
+
+/* The mapping no longer leads to freed clusters: count them, and then give them back. */
+static int settle_freed(struct qcow2 *q)
+{
+	int r = q->h.version == 2 ? file_sync(q->fd) : 0;
+
+	if (r == 0)
+		r = qcow2_count_freed(q);
+	if (r == 0)
+		r = meta_write_back(q->meta, META_REFBLOCK);
+	if (r == 0)
+		r = file_sync(q->fd);
+	if (r < 0) /* half of them counted: better none is ever reused */
+		return qcow2_broken(q, "refcounts cannot be written");
+	qcow2_punch_freed(q);
+	return 0;
+}
+
+int qcow2_commit(struct qcow2 *q)
+{
+	int r;
+
+	if (is_broken(q))
+		return -EIO;
+	if (!meta_dirty(q->meta, META_LEVELS) && !q->n_freed)
+		return 0;
+	r = file_sync(q->fd);
+	for (enum meta_level l = META_REFBLOCK; r == 0 && l < META_LEVELS; l++)
+		r = write_level(q, l);
+	if (r < 0 || !q->n_freed)
+		return r;
+	return settle_freed(q);
+}
+
+static int qcow2_flush(struct block *b)
+{
+	struct qcow2 *q = to_qcow2(b);
+	int r;
+
+	(void)pthread_rwlock_wrlock(&q->lock);
+	r = qcow2_commit(q);
+	(void)pthread_rwlock_unlock(&q->lock);
+	return r == 0 ? file_sync(q->fd) : r;
+}
+
+/* All is written: the next one to open it need not count again. */
+static void unmark(struct qcow2 *q)
+{
+	if (!q->marked || is_broken(q) || q->n_freed || meta_dirty(q->meta, META_LEVELS))
+		return;
+	if (q->h.version > 2 && file_sync(q->fd) == 0 &&
+		write_field(q, OFF_INCOMPAT, q->h.incompat & ~QCOW2_INCOMPAT_DIRTY) == 0)
+		(void)file_sync(q->fd);
+}
+
+static void release(struct qcow2 *q)
+{
+	block_free(q->backing);
+	meta_free(q->meta);
+	owned_release(&q->owned);
+	free(q->inflated);
+	close_fd(&q->fd);
+	(void)pthread_rwlock_destroy(&q->lock);
+	(void)pthread_mutex_destroy(&q->inflate_lock);
+	free(q);
+}
+
+static void qcow2_free(struct block *b)
+{
+	struct qcow2 *q = to_qcow2(b);
+
+	if (!b->read_only)
+		unmark(q);
+	release(q);
+}
+
+static const struct block_ops qcow2_ops = {
+	.name = "qcow2",
+	.read = qcow2_read,
+	.write = qcow2_write,
+	.flush = qcow2_flush,
+	.discard = qcow2_discard,
+	.write_zeroes = qcow2_write_zeroes,
+	.free = qcow2_free,
+};
+
+/* --- opening --- */
+
+static int open_backing(
+	struct qcow2 *q, const struct block_config *cfg, unsigned depth, struct err *err)
+{
+	struct block_config below = { .dir_fd = cfg->dir_fd, .read_only = true, .backing = true };
+	cleanup_fd int fd = -1;
+	int r;
+
+	if (!q->h.backing[0])
+		return 0;
+	if (!cfg->backing)
+		return err_msg(err, EACCES,
+			"the qcow2 image builds on the file '%s', which has not been allowed",
+			q->h.backing);
+	if (!q->h.backing_format[0])
+		return err_msg(err, EINVAL,
+			"the qcow2 image does not say the format of its backing file '%s': add it "
+			"with qemu-img rebase -u -F",
+			q->h.backing);
+	r = block_format_parse(q->h.backing_format, &below.format, err);
+	if (r == 0)
+		r = file_open_named(cfg->dir_fd, q->h.backing, &fd, err);
+	if (r < 0)
+		return err_wrap(err, "backing file");
+	below.fd = fd;
+	r = block_open_nested(&below, depth + 1, &q->backing, err);
+	return r < 0 ? err_wrap(err, "backing file '%s'", q->h.backing) : 0;
+}
+
+/* Whole clusters, and room up to the end of the last: what is behind it is then never in the way.
+ */
+static int make_writable(struct qcow2 *q, struct err *err)
+{
+	int r;
+
+	q->file_end = ALIGN_UP(q->file_end, qcow2_cluster_len(q));
+	if (ftruncate(q->fd, (off_t)q->file_end) < 0)
+		return err_set(err, errno, "complete the last cluster of the qcow2 image");
+	r = qcow2_list_tables(q, err);
+	if (r < 0 || !(q->h.incompat & QCOW2_INCOMPAT_DIRTY))
+		return r;
+	q->marked = true;
+	return qcow2_recount(q, err);
+}
+
+static int load(struct qcow2 *q, const struct block_config *cfg, unsigned depth, struct err *err)
+{
+	struct file_info info;
+	int r = file_adopt(cfg->fd, cfg->read_only, &info, err);
+
+	if (r < 0)
+		return r;
+	q->fd = info.fd;
+	q->file_end = info.size;
+	memcpy(q->block.id, info.id, BLOCK_ID_LEN);
+	if (!info.regular)
+		return err_msg(err, EINVAL, "a qcow2 image is a regular file");
+	r = qcow2_header_read(q->fd, info.size, cfg->read_only, &q->h, err);
+	if (r < 0)
+		return r;
+	q->block.size = q->h.size;
+	q->block.unit = (uint32_t)qcow2_cluster_len(q);
+	r = meta_new(q->fd, MIN_OF((uint32_t)qcow2_cluster_len(q), PAGE_MAX), &q->meta, err);
+	if (r == 0)
+		r = open_backing(q, cfg, depth, err);
+	return r == 0 && !cfg->read_only ? make_writable(q, err) : r;
+}
+
+/* A writer must not wait for ever behind requests that keep coming. */
+static void init_locks(struct qcow2 *q)
+{
+	pthread_rwlockattr_t attr;
+
+	(void)pthread_rwlockattr_init(&attr);
+	(void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	(void)pthread_rwlock_init(&q->lock, &attr);
+	(void)pthread_rwlockattr_destroy(&attr);
+	(void)pthread_mutex_init(&q->inflate_lock, NULL);
+}
+
+int qcow2_open(const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err)
+{
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	int r;
+
+	if (!q)
+		return err_set(err, ENOMEM, "open qcow2 image");
+	q->fd = -1;
+	q->block = (struct block){ .ops = &qcow2_ops, .read_only = cfg->read_only };
+	init_locks(q);
+	r = load(q, cfg, depth, err);
+	if (r < 0) {
+		release(q);
+		return r;
+	}
+	*ret = &q->block;
+	return 0;
+}
