@@ -7,6 +7,7 @@
 #include "block/block.h"
 #include "block/open.h"
 #include "block/qcow2.h"
+#include "block/vmdk.h"
 #include "lib/num.h"
 
 static const char *const names[] = {
@@ -61,10 +62,10 @@ int block_open_nested(
 		return block_raw_open(cfg->fd, cfg->read_only, ret, err);
 	case BLOCK_QCOW2:
 		return qcow2_open(cfg, depth, ret, err);
-	default:
-		return err_msg(err, ENOTSUP, "disk images of format %s are not supported yet",
-			block_format_name(cfg->format));
+	case BLOCK_VMDK:
+		return vmdk_open(cfg, ret, err);
 	}
+	return err_msg(err, EINVAL, "no such disk image format");
 }
 
 int block_open(const struct block_config *cfg, struct block **ret, struct err *err)

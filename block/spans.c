@@ -68,8 +68,10 @@ static void spans_free(struct block *b)
 {
 	struct spans *s = container_of(b, struct spans, block);
 
-	for (unsigned i = 0; i < s->n; i++)
-		block_free(s->span[i].image);
+	for (unsigned i = 0; i < s->n; i++) {
+		if (i == 0 || s->span[i].image != s->span[i - 1].image)
+			block_free(s->span[i].image);
+	}
 	free(s->start);
 	free(s);
 }

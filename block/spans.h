@@ -9,7 +9,8 @@
 
 /*
  * struct span - @len bytes of the disk, more than none
- * @image: read-only, from its byte @off on; must be that long. NULL: zeroes
+ * @image: read-only, from its byte @off on; must be that long. NULL: zeroes. Neighbours may share
+ * one.
  */
 struct span {
 	uint64_t len, off;
