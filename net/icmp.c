@@ -122,6 +122,7 @@ void icmp_error_for_flow(struct net *net, const struct flow_key *key, uint8_t pr
 	} else { /* an echo request */
 		l4[0] = ip_is_v4(&key->guest) ? ICMP4_ECHO : ICMP6_ECHO;
 		store_be16(l4 + 4, key->guest_port);
+		store_be16(l4 + 6, (uint16_t)seq);
 	}
 	icmp_send_error(net, what, from, &key->guest, quoted, (size_t)(l4 - quoted) + 8, mtu);
 }
@@ -227,7 +228,7 @@ static void ping_run(struct flow *f)
 
 		if (e.icmp >= 0)
 			icmp_error_for_flow(f->net, &f->key,
-				ip_is_v4(&f->key.peer) ? IP_PROTO_ICMP : IP_PROTO_ICMP6, 0,
+				ip_is_v4(&f->key.peer) ? IP_PROTO_ICMP : IP_PROTO_ICMP6, e.echo_seq,
 				(enum icmp_error)e.icmp,
 				ip_equal(&e.offender, &none) ? NULL : &e.offender, e.mtu);
 	}
@@ -297,8 +298,13 @@ static void ping_send(struct net *net, struct pkt *p, const struct icmp_hdr *h)
 	flow_touch(&pf->f);
 	flow_deadline(&pf->f, clock_mono_ns() + PING_IDLE_NS);
 	(void)iov_read(p->iov, p->iov_n, p->ip.l4_off, net->scratch, p->ip.l4_len);
+	if (send(pf->f.fd, net->scratch, p->ip.l4_len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return;
+	/* an error of an earlier one, most likely: tell of that, then try again */
+	ping_run(&pf->f);
+	(void)iov_read(p->iov, p->iov_n, p->ip.l4_off, net->scratch, p->ip.l4_len);
 	if (send(pf->f.fd, net->scratch, p->ip.l4_len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		ping_run(&pf->f); /* an error of an earlier one, most likely */
+		ping_run(&pf->f);
 }
 
 void icmp_input(struct net *net, struct pkt *p)

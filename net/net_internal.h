@@ -255,7 +255,7 @@ void icmp_send_error(struct net *net, enum icmp_error what, const struct ip_addr
 void icmp_error_for_pkt(struct net *net, struct pkt *p, enum icmp_error what);
 /*
  * icmp_error_for_flow() - about a packet of this flow, whose headers are made up again
- * @seq: sequence number of the TCP segment meant; for other protocols unused
+ * @seq: sequence number of the TCP segment or of the echo request meant; for UDP unused
  */
 void icmp_error_for_flow(struct net *net, const struct flow_key *key, uint8_t proto, uint32_t seq,
 	enum icmp_error what, const struct ip_addr *from, uint32_t mtu);
@@ -266,11 +266,13 @@ int icmp_error_of_errno(int code);
  * struct sock_error - one entry of a socket's error queue (IP_RECVERR)
  * @icmp:     an enum icmp_error, -1 for none that a guest should hear of
  * @offender: who said so; all zero: the host itself
+ * @echo_seq: ping sockets only: which request it is about
  */
 struct sock_error {
 	int icmp;
 	uint32_t mtu;
 	struct ip_addr offender;
+	uint16_t echo_seq;
 };
 
 /* sock_next_error() - Return: false when the queue is empty. */

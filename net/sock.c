@@ -101,11 +101,19 @@ bool sock_next_error(int fd, struct sock_error *ret)
 		struct cmsghdr align;
 		uint8_t bytes[512];
 	} control;
-	struct msghdr msg = { .msg_control = &control, .msg_controllen = sizeof(control) };
+	uint8_t sent[8] = {
+		0
+	}; /* the beginning of what was sent: of a ping socket, an echo header */
+	struct iovec iov = { sent, sizeof(sent) };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
 
 	*ret = (struct sock_error){ .icmp = -1 };
 	if (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 		return false;
+	ret->echo_seq = load_be16(sent + 6);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
 		if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
 			(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))

@@ -42,12 +42,9 @@ def under(ns, *args):
 
 
 def ip_batch(ns, *lines):
-    """Several `ip` commands in @ns; those that begin with - may fail."""
-    for force in (False, True):
-        batch = [line.lstrip("-") for line in lines if line.startswith("-") == force]
-        if batch:
-            args = ["ip", "-n", ns, *(["-force"] if force else []), "-batch", "-"]
-            subprocess.run(args, input="\n".join(batch) + "\n", check=not force, capture_output=True, text=True)
+    """Several `ip` commands in @ns."""
+    subprocess.run(["ip", "-n", ns, "-batch", "-"], input="\n".join(lines) + "\n", check=True, capture_output=True,
+                   text=True)
 
 
 @contextlib.contextmanager
@@ -142,17 +139,24 @@ class World:
     def __exit__(self, *exc):
         self.close()
 
-    def socket(self, ns, family=socket.AF_INET, kind=socket.SOCK_STREAM, proto=0):
+    @staticmethod
+    @contextlib.contextmanager
+    def inside(ns):
+        """Sockets made meanwhile belong to @ns, for good."""
         own = os.open("/proc/self/ns/net", os.O_RDONLY)
         fd = os.open(f"/run/netns/{ns}", os.O_RDONLY)
         try:
             if LIBC.setns(fd, CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
-            s = socket.socket(family, kind, proto)
+            yield
         finally:
             LIBC.setns(own, CLONE_NEWNET)
             os.close(fd)
             os.close(own)
+
+    def socket(self, ns, family=socket.AF_INET, kind=socket.SOCK_STREAM, proto=0):
+        with self.inside(ns):
+            s = socket.socket(family, kind, proto)
         s.settimeout(TIMEOUT)
         return s
 
