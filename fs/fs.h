@@ -21,9 +21,13 @@
 struct fs_server;
 
 /*
- * struct fs_extra - a read-only file that exists only in the served directory (krun-api.md 4.6)
+ * struct fs_extra - a file that is in the served directory only for the client (krun-api.md 4.6)
  * @name: one component; hides a host entry of the same name; not listed by readdir
- * @data: borrowed, must outlive the server
+ * @data: read-only contents of @len bytes; borrowed, must outlive the server
+ * @mode: permission bits
+ * @bound: it is a regular file of the host, @fd, in place of @data: as writable as the rest of the
+ *	   share, but nothing can be done to its name. O_PATH will do; borrowed during
+ *	   fs_server_new() only
  */
 struct fs_extra {
 	const char *name;
@@ -32,6 +36,8 @@ struct fs_extra {
 	mode_t mode;	 /* permission bits */
 	const char *dir; /* where: a path below the root, NULL: the root itself; borrowed likewise.
 			  * Nowhere if there is no such folder when the server is made */
+	bool bound;
+	int fd;
 };
 
 /*

@@ -62,6 +62,15 @@ static bool is_refused(const struct node *parent, int fd, const struct statx *st
 	return other && is_kernel_fs(fd);
 }
 
+static int bound_statx(struct fs_server *fs, struct node *node, struct statx *ret)
+{
+	int rc = node_statx(node, ret);
+
+	if (rc < 0)
+		node_put(fs, node);
+	return rc;
+}
+
 /* A stat by name finds objects the client knows already with one system call; only a new one is
  * opened, and then the descriptor alone says what it is. */
 int lookup_child(struct fs_server *fs, struct node *parent, const char *name, struct node **ret,
@@ -71,7 +80,7 @@ int lookup_child(struct fs_server *fs, struct node *parent, const char *name, st
 
 	*ret = extra_find(fs, parent, name);
 	if (*ret)
-		return 0;
+		return (*ret)->extra ? 0 : bound_statx(fs, *ret, ret_stx);
 	if (statx(parent->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, FS_STATX_MASK, ret_stx))
 		return -errno;
 	*ret = node_known(fs, ret_stx, parent->id, name);

@@ -352,6 +352,34 @@ static void find_extra_dir(struct fs_server *fs, const struct fs_extra *extra, i
 	(void)close(fd);
 }
 
+/* A node like any other, but that its name is only in the list of extra entries. */
+static int node_add_bound(struct fs_server *fs, const struct fs_extra *extra, struct err *err)
+{
+	char name[FS_PROC_NAME_MAX];
+	struct node *node = calloc(1, sizeof(*node));
+	struct statx stx;
+
+	if (!node)
+		return err_set(err, ENOMEM, "new file server");
+	(void)snprintf(name, sizeof(name), "%d", extra->fd);
+	node->fd = openat(fs->proc_fd, name, O_PATH | O_CLOEXEC);
+	if (node->fd < 0 || node_statx(node, &stx) < 0) {
+		int code = errno;
+		node_destroy(node);
+		return err_set(err, code, "open shared file '%s'", extra->name);
+	}
+	if (!S_ISREG(stx.stx_mode)) {
+		node_destroy(node);
+		return err_msg(err, EINVAL, "shared file '%s' is no regular file", extra->name);
+	}
+	node->key = node_key_of(&stx);
+	node->btime = stx.stx_btime;
+	node->type = S_IFREG;
+	if (node_pin(fs, node) < 0)
+		return err_set(err, ENOMEM, "new file server");
+	return 0;
+}
+
 static int node_add_extra(struct fs_server *fs, const struct fs_extra *extra, struct err *err)
 {
 	struct node *node = calloc(1, sizeof(*node));
@@ -379,7 +407,8 @@ int node_table_init(struct fs_server *fs, int root_fd, struct err *err)
 	int rc = node_add_root(fs, root_fd, err);
 	for (unsigned i = 0; rc == 0 && i < fs->n_extra; i++) {
 		find_extra_dir(fs, &fs->extra[i], root_fd);
-		rc = node_add_extra(fs, &fs->extra[i], err);
+		rc = fs->extra[i].bound ? node_add_bound(fs, &fs->extra[i], err)
+					: node_add_extra(fs, &fs->extra[i], err);
 	}
 	return rc;
 }
