@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -149,13 +150,22 @@ int confine_detach(const int *keep, unsigned n_keep, struct err *err)
 		LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM |                      \
 		LANDLOCK_ACCESS_FS_REFER)
 
+/* The rights that a rule for a single file may hold. */
+#define FILE_ACCESS                                                                                \
+	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
+
 static int add_rule(int ruleset, int root_fd, bool read_only, struct err *err)
 {
 	struct landlock_path_beneath_attr rule = {
 		.allowed_access = read_only ? READ_ACCESS : ALL_ACCESS,
 		.parent_fd = root_fd,
 	};
+	struct stat st;
 
+	if (fstat(root_fd, &st) < 0)
+		return err_set(err, errno, "look at shared directory");
+	if (!S_ISDIR(st.st_mode))
+		rule.allowed_access &= FILE_ACCESS;
 	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
 		return err_set(err, errno, "allow shared directory to Landlock");
 	return 0;

@@ -80,42 +80,92 @@ static enum log_level current_level(void)
 	return level;
 }
 
-static unsigned list_kept(const struct vm_config *cfg, int *fds)
-{
-	unsigned n = 0;
+/* struct keep - the descriptors that the worker needs; @full: there were more */
+struct keep {
+	int fd[CONFINE_MAX_KEEP];
+	unsigned n;
+	bool full;
+};
 
+static void keep_fd(struct keep *k, int fd)
+{
+	if (k->n == ARRAY_LEN(k->fd))
+		k->full = true;
+	else
+		k->fd[k->n++] = fd;
+}
+
+static void keep_share(struct keep *k, const struct fs_config *cfg)
+{
+	keep_fd(k, cfg->root_fd);
+	for (unsigned i = 0; i < cfg->n_extra; i++) {
+		if (cfg->extra[i].bound)
+			keep_fd(k, cfg->extra[i].fd);
+	}
+}
+
+static void keep_disk(struct keep *k, const struct vm_disk *disk)
+{
+	if (!disk->n_parts) {
+		keep_fd(k, disk->fd);
+		keep_fd(k, disk->dir_fd);
+	}
+	for (unsigned i = 0; i < disk->n_parts; i++)
+		keep_fd(k, disk->parts[i]);
+}
+
+static void list_kept(const struct vm_config *cfg, struct keep *k)
+{
 	for (unsigned i = 0; i < cfg->n_consoles; i++) {
-		fds[n++] = cfg->console[i].in_fd;
-		fds[n++] = cfg->console[i].out_fd;
+		keep_fd(k, cfg->console[i].in_fd);
+		keep_fd(k, cfg->console[i].out_fd);
 	}
 	for (unsigned i = 0; i < cfg->n_fs; i++)
-		fds[n++] = cfg->fs[i].cfg.root_fd;
+		keep_share(k, &cfg->fs[i].cfg);
 	for (unsigned i = 0; i < cfg->n_disks; i++)
-		fds[n++] = cfg->disk[i].fd;
-	return n;
+		keep_disk(k, &cfg->disk[i]);
 }
 
 static int detach(const struct vm_config *cfg, int report_fd, int phase_fd, struct err *err)
 {
-	int keep[2 * VM_MAX_CONSOLES + VM_MAX_FS + VM_MAX_DISKS + 2];
-	unsigned n = list_kept(cfg, keep);
+	struct keep keep = { .n = 0 };
 
-	static_assert(ARRAY_LEN(keep) <= CONFINE_MAX_KEEP, "every descriptor can be kept");
-	keep[n++] = report_fd;
-	keep[n++] = phase_fd;
-	return confine_detach(keep, n, err);
+	keep_fd(&keep, report_fd);
+	keep_fd(&keep, phase_fd);
+	list_kept(cfg, &keep);
+	if (keep.full)
+		return err_msg(err, E2BIG, "worker needs too many descriptors");
+	return confine_detach(keep.fd, keep.n, err);
+}
+
+/* struct reach - what the worker may still open by a path: shared directories and files */
+struct reach {
+	int fd[CONFINE_MAX_KEEP];
+	bool read_only[CONFINE_MAX_KEEP];
+	unsigned n;
+};
+
+static void reach_add(struct reach *r, int fd, bool read_only)
+{
+	r->fd[r->n] = fd;
+	r->read_only[r->n++] = read_only;
 }
 
 static int seal(const struct vm_config *cfg, struct err *err)
 {
-	bool read_only[VM_MAX_FS];
-	int root_fd[VM_MAX_FS];
+	struct reach r = { .n = 0 };
 
+	/* They are among those kept, so there is room for them. */
 	for (unsigned i = 0; i < cfg->n_fs; i++) {
-		root_fd[i] = cfg->fs[i].cfg.root_fd;
-		read_only[i] = cfg->fs[i].cfg.read_only;
+		const struct fs_config *fs = &cfg->fs[i].cfg;
+
+		reach_add(&r, fs->root_fd, fs->read_only);
+		for (unsigned j = 0; j < fs->n_extra; j++) {
+			if (fs->extra[j].bound)
+				reach_add(&r, fs->extra[j].fd, fs->read_only);
+		}
 	}
-	return confine_seal(root_fd, read_only, cfg->n_fs, cfg->net != NULL, err);
+	return confine_seal(r.fd, r.read_only, r.n, cfg->net != NULL, err);
 }
 
 static void tell_prepared(int report_fd, const struct vm *vm)

@@ -22,8 +22,8 @@
 #include "lib/iov.h"
 #include "lib/num.h"
 
-#define QUEUE_SIZE	256
-#define SEG_MAX		(QUEUE_SIZE - 2)  /* beside header and status */
+#define QUEUE_SIZE	1024 /* QEMU's virtio-mmio lets every driver use that many */
+#define SEG_MAX		254
 #define CHAIN_SEGS	(QUEUE_SIZE + 64) /* some descriptors cross a border of regions */
 #define HEADER_LEN	16
 #define RANGE_LEN	16 /* struct virtio_blk_discard_write_zeroes */

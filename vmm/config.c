@@ -88,8 +88,11 @@ static int check_disks(const struct vm_config *cfg, struct err *err)
 	for (unsigned i = 0; i < cfg->n_disks; i++) {
 		const char *id = cfg->disk[i].id;
 
-		if (cfg->disk[i].fd < 0)
+		if (cfg->disk[i].fd < 0 && !cfg->disk[i].n_parts)
 			return err_msg(err, EINVAL, "disk %u has no image", i);
+		if (cfg->disk[i].n_parts > VM_MAX_PARTS)
+			return err_msg(
+				err, EINVAL, "disk %u has more than %d parts", i, VM_MAX_PARTS);
 		if (id && !is_word(id, DISK_ID_MAX))
 			return err_msg(err, EINVAL,
 				"disk id must be 1 to %d printable characters, not '%s'",

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/block.h"
 #include "fs/fs.h"
 #include "lib/err.h"
 #include "lib/loop.h"
@@ -22,7 +23,8 @@
 #define VM_MAX_CONSOLES 8
 #define VM_MAX_FS	8
 #define VM_MAX_DISKS	4
-#define VM_MIN_RAM_MIB	64 /* below that the bundled kernel does not reach init */
+#define VM_MAX_PARTS	256 /* of one disk */
+#define VM_MIN_RAM_MIB	64  /* below that the bundled kernel does not reach init */
 
 enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_QEMU };
 
@@ -58,22 +60,22 @@ struct vm_fs {
 	struct fs_config cfg;
 };
 
-/* struct vm_disk - raw image; @fd is borrowed for the life of the vm */
-struct vm_disk {
-	int fd;
-	bool read_only;
-	const char *id; /* serial, up to 20 bytes; NULL: from the file */
-};
-
 /*
- * struct vm_net - a network device with a stack of its own behind it (net/net.h)
- * @config: borrowed for vm_new(), which opens the published ports and reads the host's resolvers
- * @plan:   from net_plan_make(): addresses; MAC address and MTU of the device
- * What the guest configures on its interface is told to it by other means (agent protocol).
+ * struct vm_disk - an image; descriptors are borrowed for the life of the vm
+ * @fd:     open for writing unless @read_only
+ * @dir_fd: where an image of several files has the others; -1: none are opened
+ * @parts:  read-only raw files that make up one disk, one behind the other, in place of @fd; as
+ *          long as the vm
+ * @id:     serial, up to 20 bytes; NULL: from the file
+ * @unsafe: the guest's flushes are not passed on: for what does not outlive the machine
  */
-struct vm_net {
-	const struct net_config *config;
-	struct net_plan plan;
+struct vm_disk {
+	enum block_format format;
+	int fd, dir_fd;
+	const int *parts;
+	unsigned n_parts;
+	bool read_only, unsafe;
+	const char *id;
 };
 
 /* struct vm_config - borrowed by vm_new() for the call; strings are copied as needed */

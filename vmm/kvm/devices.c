@@ -12,13 +12,12 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
-#include "block/block.h"
 #include "virtio/balloon.h"
-#include "virtio/block.h"
 #include "virtio/console.h"
 #include "virtio/fs.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
+#include "vmm/disk.h"
 #include "vmm/kvm/kvm_internal.h"
 #include "vmm/network.h"
 
@@ -178,18 +177,10 @@ static int attach_shares(struct machine *m, struct err *err)
 
 static int attach_disk(struct machine *m, const struct vm_disk *disk, struct err *err)
 {
-	struct virtio_block_config cfg = { .serial = disk->id };
 	struct virtio_dev *dev;
-	int r = block_raw_open(disk->fd, disk->read_only, &cfg.image, err);
+	int r = vm_disk_new(disk, &dev, err);
 
-	if (r)
-		return r;
-	r = virtio_block_new(&cfg, &dev, err);
-	if (r) {
-		block_free(cfg.image);
-		return r;
-	}
-	return attach(m, dev, err);
+	return r ? r : attach(m, dev, err);
 }
 
 static int attach_disks(struct machine *m, struct err *err)

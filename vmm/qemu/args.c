@@ -216,7 +216,7 @@ static int add_vhost_user(struct qemu_args *a, const struct qemu_spec *s)
 		rc |= add(a, "-chardev");
 		rc |= add(a, "socket,id=disk%u,fd=%d", i, s->disk_fd[i]);
 		rc |= add(a, "-device");
-		rc |= add(a, "vhost-user-blk,chardev=disk%u,num-queues=1", i);
+		rc |= add(a, "vhost-user-blk,chardev=disk%u,num-queues=1,queue-size=1024", i);
 	}
 	return rc;
 }

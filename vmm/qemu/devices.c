@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "block/block.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/num.h"
-#include "virtio/block.h"
 #include "virtio/fs.h"
+#include "vmm/disk.h"
 #include "vmm/network.h"
 
 /* Between QEMU closing its first socket and its end. */
@@ -118,19 +117,14 @@ static int add_disk(struct qemu_devices *devices, struct vm *vm, unsigned i, str
 {
 	const struct vm_disk *disk = &vm->cfg.disk[i];
 	struct qemu_device *d = next_device(devices);
-	struct virtio_block_config cfg = { .serial = disk->id };
 	int rc;
 
-	(void)snprintf(d->name, sizeof(d->name), "disk %u", i);
-	rc = block_raw_open(disk->fd, disk->read_only, &cfg.image, err);
-	if (rc < 0)
-		return rc;
-	rc = virtio_block_new(&cfg, &d->dev, err);
-	if (rc < 0) {
-		block_free(cfg.image);
-		return rc;
-	}
-	return serve(d, vm->loop, err);
+	if (disk->id)
+		(void)snprintf(d->name, sizeof(d->name), "disk '%s'", disk->id);
+	else
+		(void)snprintf(d->name, sizeof(d->name), "disk %u", i);
+	rc = vm_disk_new(disk, &d->dev, err);
+	return rc < 0 ? rc : serve(d, vm->loop, err);
 }
 
 static int add_network(struct qemu_devices *devices, struct vm *vm, struct err *err)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/disk.h"
+
+#include "virtio/block.h"
+
+static int open_image(const struct vm_disk *disk, struct block **ret, struct err *err)
+{
+	const struct block_config cfg = {
+		.format = disk->format,
+		.fd = disk->fd,
+		.dir_fd = disk->dir_fd,
+		.read_only = disk->read_only,
+	};
+
+	if (disk->n_parts)
+		return block_concat_open(disk->parts, disk->n_parts, ret, err);
+	return block_open(&cfg, ret, err);
+}
+
+int vm_disk_new(const struct vm_disk *disk, struct virtio_dev **ret, struct err *err)
+{
+	struct virtio_block_config cfg = { .serial = disk->id, .unsafe = disk->unsafe };
+	int rc = open_image(disk, &cfg.image, err);
+
+	if (rc < 0)
+		return rc;
+	rc = virtio_block_new(&cfg, ret, err);
+	if (rc < 0)
+		block_free(cfg.image);
+	return rc;
+}

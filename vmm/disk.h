@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside vmm/: the block device of a struct vm_disk, the same for both engines. */
+#ifndef VMM_DISK_H
+#define VMM_DISK_H
+
+#include "virtio/device.h"
+#include "vmm/vmm.h"
+
+/* vm_disk_new() - open the image and make its device. Return: 0 and *ret (virtio_dev_free());
+ * -EINVAL what the format does not allow; -errno. */
+int vm_disk_new(const struct vm_disk *disk, struct virtio_dev **ret, struct err *err);
+
+#endif
