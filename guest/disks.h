@@ -7,9 +7,8 @@
 #include <stddef.h>
 
 #include "lib/err.h"
-#include "protocol/cbor.h"
+#include "protocol/protocol.h"
 
-#define DISK_BY_ID    "/dev/disk/by-id/virtio-"
 #define DISK_PATH_MAX 64
 
 /*

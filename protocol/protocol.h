@@ -218,6 +218,8 @@ struct disk_mount {
 	struct mount_flags flags;
 };
 
+#define DISK_BY_ID "/dev/disk/by-id/virtio-"
+
 /*
  * struct root_upper - what takes the writes to an image
  * @kind: "device" (@device, @fstype) or "tmpfs" (@size_mib, 0: half of the memory)
@@ -233,7 +235,7 @@ struct root_upper {
  *          "oci-erofs": @lower is an EROFS image, @upper is laid over it
  * @layers: extension: devices with the data of @lower, in the order of its device table. Without
  *          them the data follows on @lower itself
- * A device is a path; /dev/disk/by-id/virtio-ID is the disk with the serial ID.
+ * A device is a path; DISK_BY_ID followed by a serial is the disk that has it.
  */
 struct block_root {
 	struct text kind, device, fstype, lower;

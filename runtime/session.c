@@ -48,6 +48,7 @@ enum session_state { WAITING, RUNNING, CLOSING, DONE };
  * @signals:    bit per signal that came before the request was sent
  * @resized:    rows and cols changed before the request was sent
  * @agent_gone: the guest hung up, or is not to be talked to any more
+ * @next_patch: there may be more to send before core.init.ack
  * @resolved:   core.init.resolved was seen; for the message of the deadline
  */
 struct session {
@@ -67,6 +68,8 @@ struct session {
 	struct buf request;
 	bool agent_gone, resolved;
 	uint32_t ready_timeout_ms;
+	int (*next_patch)(void *ctx, struct patch *ret, struct err *err);
+	void *patch_ctx;
 
 	char cmd[64];
 	bool tty;
@@ -525,6 +528,39 @@ static bool output_failed(struct session *s)
 	return s->out.error;
 }
 
+/* ---- patches ---- */
+
+/* All are sent: the guest can go on. */
+static void end_patches(struct session *s)
+{
+	const struct patch end = { .op = text_of("end") };
+
+	s->next_patch = NULL;
+	(void)message_append(&s->to_guest, 0, MSG_PATCH, &end);
+	(void)message_append(&s->to_guest, 0, MSG_INIT_ACK, NULL);
+}
+
+static void send_patches(struct session *s)
+{
+	while (s->next_patch && s->state == WAITING && s->to_guest.len < TO_GUEST_HIGH) {
+		struct err err = ERR_INIT;
+		struct patch patch = { 0 };
+		int ret = s->next_patch(s->patch_ctx, &patch, &err);
+
+		if (ret == 0)
+			end_patches(s);
+		else if (ret > 0)
+			ret = message_append(&s->to_guest, 0, MSG_PATCH, &patch);
+		if (ret < 0)
+			fail(s, SESSION_EXIT_FAILURE, "%s",
+				err.code ? err.msg : "a patch is too large for the guest");
+		/* However much there is, it only has to go on. */
+		if (ret >= 0)
+			loop_timer_arm(
+				s->deadline, clock_mono_ns() + s->ready_timeout_ms * NS_PER_MS);
+	}
+}
+
 static void settle(struct session *s)
 {
 	uint32_t events = 0;
@@ -533,8 +569,9 @@ static void settle(struct session *s)
 		events |= EPOLLIN;
 	if (output_failed(s))
 		events = 0;
+	send_patches(s);
 	flush_to_guest(s);
-	if (s->to_guest.len > 0 && !s->agent_gone)
+	if ((s->to_guest.len > 0 || (s->next_patch && s->state == WAITING)) && !s->agent_gone)
 		events |= EPOLLOUT;
 	watch_agent(s, events);
 	source_want(&s->source, stdin_room(s) > 0);
@@ -558,10 +595,11 @@ static int encode(struct session *s, const struct session_cfg *cfg, struct err *
 	if (!boot.security_profile.s)
 		boot.security_profile = text_of("default");
 	boot.stdin_ack = true;
+	boot.patches = cfg->next_patch;
 	exec.main = true;
 	ret = message_append(&s->to_guest, 0, MSG_BOOTSTRAP, &boot);
 	/* Nothing of ours depends on the answer, so it need not wait for the question. */
-	if (ret == 0)
+	if (ret == 0 && !boot.patches)
 		ret = message_append(&s->to_guest, 0, MSG_INIT_ACK, NULL);
 	if (ret == 0)
 		ret = message_append(&s->request, EXEC_ID, MSG_EXEC_REQUEST, &exec);
@@ -601,6 +639,8 @@ int session_new(struct loop *loop, const struct session_cfg *cfg, session_done_f
 	s->done = done;
 	s->ready = cfg->ready;
 	s->ctx = ctx;
+	s->next_patch = cfg->next_patch;
+	s->patch_ctx = cfg->patch_ctx;
 	s->agent_fd = cfg->agent_fd;
 	s->tty = cfg->exec.tty;
 	s->last_byte = '\n';

@@ -47,6 +47,9 @@ struct session;
  * @ready:     NULL, or called once when the guest is ready, before the command starts: the time to
  *             make a terminal raw; must not call session_free()
  * @ready_timeout_ms: how long the guest may take to core.ready; 0 means SESSION_READY_TIMEOUT_MS
+ * @next_patch: NULL, or gives the changes to the root file system, one after the other: 1 and *ret,
+ *             valid until the next call; 0 no more; -errno, which ends the session with the
+ * message. Called as the guest takes them, with @patch_ctx, which must live as long
  */
 struct session_cfg {
 	int agent_fd;
@@ -55,6 +58,8 @@ struct session_cfg {
 	struct exec_request exec;
 	void (*ready)(void *ctx);
 	uint32_t ready_timeout_ms;
+	int (*next_patch)(void *ctx, struct patch *ret, struct err *err);
+	void *patch_ctx;
 };
 
 /*
