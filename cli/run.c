@@ -18,12 +18,11 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/etc_covers.h"
 #include "cli/net_setup.h"
 #include "cli/phases.h"
-#include "cli/run_args.h"
+#include "cli/run_command.h"
+#include "cli/run_setup.h"
 #include "cli/terminal.h"
-#include "guest/agentd_blob.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/num.h"
@@ -34,6 +33,9 @@
 /* After the command ended, the guest has this long to write its caches back and power off. */
 #define POWER_OFF_NS (5 * NS_PER_S)
 
+/* ... and so long if that is more than its own disks, which nobody will look at again. */
+#define WRITE_BACK_NS (40 * NS_PER_S)
+
 /* After one of session and machine ended by itself, the other has this long to say its part. */
 #define DRAIN_NS NS_PER_S
 
@@ -43,9 +45,6 @@
 /* Reads of a console for its last words; more than a socket holds. */
 #define LAST_WORDS_READS 256
 
-#define ROOT_TAG "/dev/root"
-#define TAG_SIZE 8
-
 enum { CONSOLE_PORT, AGENT_PORT, N_PORTS };
 
 /* struct run - of one "msb run" */
@@ -53,11 +52,10 @@ struct run {
 	struct run_args args;
 	struct phases phases;
 	bool tty;
-	int root_fd[VM_MAX_FS]; /* the root, then the volumes */
-	char tag[RUN_MAX_VOLUMES][TAG_SIZE];
-	int port[N_PORTS], worker_port[N_PORTS];   /* our and the worker's ends */
-	struct fs_extra extra[1 + ETC_COVERS_MAX]; /* of the root: our init, and what it covers */
-	unsigned n_extra;
+	struct run_setup setup;
+	struct run_command command;
+	struct patch_source patches;
+	int port[N_PORTS], worker_port[N_PORTS]; /* our and the worker's ends */
 	struct net_setup net;
 
 	struct loop *loop;
@@ -81,6 +79,13 @@ struct run {
 
 /* ---- the end ---- */
 
+static uint64_t power_off_ns(const struct run *r, bool asked)
+{
+	if (!asked)
+		return DRAIN_NS;
+	return r->setup.lasting ? WRITE_BACK_NS : POWER_OFF_NS;
+}
+
 static void maybe_stop(struct run *r)
 {
 	/* A guest whose agent never came up does not power off when asked. */
@@ -89,7 +94,7 @@ static void maybe_stop(struct run *r)
 	if (r->session_done && r->worker_ended)
 		loop_stop(r->loop, 0);
 	else if (r->session_done || r->worker_ended)
-		loop_timer_arm(r->deadline, clock_mono_ns() + (asked ? POWER_OFF_NS : DRAIN_NS));
+		loop_timer_arm(r->deadline, clock_mono_ns() + power_off_ns(r, asked));
 }
 
 /*
@@ -156,7 +161,8 @@ static void end_by_signal(struct run *r, int sig)
 		return;
 	}
 	r->signal = sig;
-	session_signal(r->session, sig);
+	/* The image may want to be asked in another way. */
+	session_signal(r->session, sig == SIGTERM ? r->command.stop_signal : sig);
 }
 
 static void on_signal(void *ctx, int fd, uint32_t events)
@@ -221,29 +227,6 @@ static void on_console(void *ctx, int fd, uint32_t events)
 
 /* ---- setting up ---- */
 
-static int open_folder(const char *path, const char *what, int *ret_fd, struct err *err)
-{
-	struct stat st;
-
-	*ret_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (*ret_fd >= 0)
-		return 0;
-	if (errno == ENOTDIR && stat(path, &st) == 0)
-		return err_msg(err, ENOTDIR, "%s '%s' is not a folder", what, path);
-	return err_set(err, errno, "%s '%s'", what, path);
-}
-
-static int open_folders(struct run *r, struct err *err)
-{
-	int rc = open_folder(r->args.rootfs, "root file system", &r->root_fd[0], err);
-
-	for (unsigned i = 0; rc == 0 && i < r->args.n_volumes; i++) {
-		(void)snprintf(r->tag[i], TAG_SIZE, "v%u", i);
-		rc = open_folder(r->args.volume[i].host, "volume", &r->root_fd[i + 1], err);
-	}
-	return rc;
-}
-
 static int open_ports(struct run *r, struct err *err)
 {
 	for (unsigned i = 0; i < N_PORTS; i++) {
@@ -272,21 +255,6 @@ static int catch_signals(struct run *r, struct err *err)
 	return r->signal_fd < 0 ? err_set(err, errno, "catch signals") : 0;
 }
 
-static struct vm_fs share(const struct run *r, unsigned i)
-{
-	return (struct vm_fs){
-		.tag = i == 0 ? ROOT_TAG : r->tag[i - 1],
-		.cfg = {
-			.root_fd = r->root_fd[i],
-			.read_only = i > 0 && r->args.volume[i - 1].read_only,
-			/* Only root can give files away; others keep the guest's idea of owners in an xattr. */
-			.owner = geteuid() == 0 ? FS_OWNER_HOST : FS_OWNER_XATTR,
-			.extra = i == 0 ? r->extra : NULL,
-			.n_extra = i == 0 ? r->n_extra : 0,
-		},
-	};
-}
-
 static void describe_machine(struct run *r, struct vm_config *cfg)
 {
 	*cfg = (struct vm_config){
@@ -297,17 +265,13 @@ static void describe_machine(struct run *r, struct vm_config *cfg)
 		.cmdline =
 			log_enabled(LOG_DEBUG) ? "init=/init.krun loglevel=7" : "init=/init.krun",
 		.n_consoles = N_PORTS,
-		.n_fs = 1 + r->args.n_volumes,
 		.net = &r->net.vm,
 	};
 	cfg->console[CONSOLE_PORT] =
 		(struct vm_console){ NULL, r->worker_port[0], r->worker_port[0], true };
 	cfg->console[AGENT_PORT] =
 		(struct vm_console){ "agent", r->worker_port[1], r->worker_port[1], false };
-	r->extra[0] = (struct fs_extra){ "init.krun", agentd_blob, agentd_blob_len, 0755, NULL };
-	r->n_extra = 1 + etc_covers(r->root_fd[0], r->extra + 1);
-	for (unsigned i = 0; i < cfg->n_fs; i++)
-		cfg->fs[i] = share(r, i);
+	setup_describe_machine(&r->setup, cfg);
 }
 
 static int start_worker(struct run *r, struct err *err)
@@ -321,66 +285,32 @@ static int start_worker(struct run *r, struct err *err)
 	/* Ours would keep the sockets open when the worker is gone. */
 	for (unsigned i = 0; i < N_PORTS; i++)
 		close_fd(&r->worker_port[i]);
-	for (unsigned i = 0; i < VM_MAX_FS; i++)
-		close_fd(&r->root_fd[i]);
+	setup_close_worker_ends(&r->setup);
 	return rc;
-}
-
-/* The caller's kind of terminal, unless that is none or the user said otherwise. */
-static void add_term(struct run *r, struct text *env, size_t *n, char *buf, size_t size)
-{
-	const char *term = getenv("TERM");
-
-	for (size_t i = 0; i < r->args.n_env; i++) {
-		if (strncmp(r->args.env[i].s, "TERM=", 5) == 0)
-			return;
-	}
-	if (!term || !*term || strcmp(term, "dumb") == 0)
-		term = "xterm";
-	(void)snprintf(buf, size, "TERM=%s", term);
-	env[(*n)++] = text_of(buf);
 }
 
 static int start_session(struct run *r, struct err *err)
 {
-	struct run_args *a = &r->args;
-	cleanup_free struct text *env = calloc(a->n_env + 1, sizeof(*env));
-	cleanup_free struct text *argv = NULL;
-	struct dir_mount mounts[RUN_MAX_VOLUMES] = { 0 };
-	size_t n_env = a->n_env, n_args = 0;
-	char term[128];
-
-	while (a->command[1 + n_args])
-		n_args++;
-	argv = calloc(n_args + 1, sizeof(*argv));
-	if (!env || !argv)
-		return err_set(err, ENOMEM, "prepare command");
-	if (n_env)
-		memcpy(env, a->env, n_env * sizeof(*env));
-	if (r->tty)
-		add_term(r, env, &n_env, term, sizeof(term));
-	for (size_t i = 0; i < n_args; i++)
-		argv[i] = text_of(a->command[1 + i]);
-	for (unsigned i = 0; i < a->n_volumes; i++)
-		mounts[i] = (struct dir_mount){
-			.tag = text_of(r->tag[i]),
-			.guest_path = text_of(a->volume[i].guest),
-			.flags.readonly = a->volume[i].read_only,
-		};
+	const struct run_command *c = &r->command;
 	struct session_cfg cfg = {
 		.agent_fd = r->port[AGENT_PORT],
 		.stdin_fd = STDIN_FILENO,
 		.stdout_fd = STDOUT_FILENO,
 		.stderr_fd = STDERR_FILENO,
-		.boot = { .dir_mounts = { mounts, a->n_volumes }, .hostname = text_of("msb") },
+		.boot = { .hostname = text_of("msb") },
 		.exec = {
-			.cmd = text_of(a->command[0]),
-			.args = { argv, n_args },
-			.env = { env, n_env },
-			.cwd = text_of(a->workdir),
+			.cmd = c->argv[0],
+			.args = { c->argv + 1, c->argc - 1 },
+			.env = { c->env, c->n_env },
+			.cwd = c->cwd,
+			.user = c->user,
 			.tty = r->tty,
 		},
+		.next_patch = r->args.patches.n ? patch_source_next : NULL,
+		.patch_ctx = &r->patches,
 	};
+
+	setup_describe_guest(&r->setup, &cfg.boot);
 	net_setup_tell(&r->net, &cfg.boot);
 	terminal_size(STDIN_FILENO, &cfg.exec.rows, &cfg.exec.cols);
 	return session_new(r->loop, &cfg, on_session_done, r, &r->session, err);
@@ -410,7 +340,9 @@ static int start(struct run *r, struct err *err)
 
 	rc = phases_start(&r->phases, r->args.timings, r->args.phases, err);
 	if (rc == 0)
-		rc = open_folders(r, err);
+		rc = setup_prepare(&r->setup, &r->args, err);
+	if (rc == 0)
+		rc = run_command_make(&r->args, setup_config(&r->setup), r->tty, &r->command, err);
 	if (rc == 0)
 		rc = net_setup_make(&r->args.net, &r->net, err);
 	if (rc == 0)
@@ -470,8 +402,9 @@ static void release(struct run *r)
 		close_fd(&r->port[i]);
 		close_fd(&r->worker_port[i]);
 	}
-	for (unsigned i = 0; i < VM_MAX_FS; i++)
-		close_fd(&r->root_fd[i]);
+	patch_source_release(&r->patches);
+	run_command_release(&r->command);
+	setup_release(&r->setup);
 	close_fd(&r->signal_fd);
 	net_setup_release(&r->net);
 	run_args_release(&r->args);
@@ -521,11 +454,10 @@ static int run(int argc, char **argv)
 		return cli_usage_error("run", &err);
 	if (rc < 0)
 		return cli_error("%s", err.msg);
-	for (unsigned i = 0; i < VM_MAX_FS; i++)
-		r.root_fd[i] = -1;
 	for (unsigned i = 0; i < N_PORTS; i++)
 		r.port[i] = r.worker_port[i] = -1;
 	r.tty = wants_tty(&r.args);
+	r.patches.args = &r.args.patches;
 	code = r.args.net.show ? show_network(&r.args.net.config) : run_machine(&r);
 	release(&r);
 	return code;
@@ -533,9 +465,13 @@ static int run(int argc, char **argv)
 
 static void describe(void)
 {
-	printf("\nROOTFS is a folder with a Linux root file system; the guest reads and writes it "
-	       "in"
-	       " place.\nWithout a command, the guest runs /bin/sh.\n\nOptions:\n");
+	printf("\nIMAGE is the reference of an image; or, beginning with '/', './' or '../', a "
+	       "folder "
+	       "with a Linux\nroot file system or a disk image (.raw, .qcow2, .vmdk), which the "
+	       "guest "
+	       "writes in place.\nWithout a command, the guest runs that of the image, or "
+	       "/bin/sh.\n"
+	       "\nOptions:\n");
 	options_help(run_options, stdout);
 	printf("\nExit code: that of the command; 128+N if signal N ended it; 127 command not "
 	       "found,"
@@ -544,7 +480,7 @@ static void describe(void)
 
 const struct command command_run = {
 	.name = "run",
-	.usage = "[OPTIONS] ROOTFS [-- COMMAND [ARGUMENT...]]",
+	.usage = "[OPTIONS] IMAGE [-- COMMAND [ARGUMENT...]]",
 	.help = "run a command in a new virtual machine",
 	.run = run,
 	.describe = describe,

@@ -93,72 +93,117 @@ static int set_workdir(void *target, const char *value, struct err *err)
 	return 0;
 }
 
-/* cli.md 3.8: absolute, not the root, no "..", none of ": ; ," */
-static int check_guest_path(const char *path, struct err *err)
+static int set_user(void *target, const char *value, struct err *err)
 {
-	const char *p = path;
-
-	if (path[0] != '/' || path[strspn(path, "/")] == '\0')
-		return err_msg(err, EDOM, "guest path must be absolute and not '/': '%s'", path);
-	if (strpbrk(path, ":;,"))
-		return err_msg(err, EDOM, "guest path may not hold ':', ';' or ',': '%s'", path);
-	while (*p) {
-		size_t len;
-
-		p += strspn(p, "/");
-		len = strcspn(p, "/");
-		if ((len == 1 && p[0] == '.') || (len == 2 && p[0] == '.' && p[1] == '.'))
-			return err_msg(
-				err, EDOM, "guest path may not hold '.' or '..': '%s'", path);
-		p += len;
-	}
+	if (!*value)
+		return err_msg(err, EDOM, "expected USER[:GROUP]");
+	((struct run_args *)target)->user = value;
 	return 0;
 }
 
-static int add_volume(
-	struct run_args *args, char *host, const char *guest, bool read_only, struct err *err)
+static int set_entrypoint(void *target, const char *value, struct err *err)
 {
-	int rc = check_guest_path(guest, err);
-
-	if (rc < 0)
-		return rc;
-	for (unsigned i = 0; i < args->n_volumes; i++) {
-		if (strcmp(args->volume[i].guest, guest) == 0)
-			return err_msg(err, EDOM, "two volumes at '%s'", guest);
-	}
-	args->volume[args->n_volumes++] = (struct run_volume){ host, guest, read_only };
+	((struct run_args *)target)->entrypoint = value;
 	return 0;
+}
+
+static int set_pull(void *target, const char *value, struct err *err)
+{
+	static const char *const names[] = {
+		[IMAGE_IF_MISSING] = "if-missing",
+		[IMAGE_ALWAYS] = "always",
+		[IMAGE_NEVER] = "never",
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			((struct run_args *)target)->pull = (enum image_policy)i;
+			return 0;
+		}
+	}
+	return err_msg(
+		err, EINVAL, "no policy '%s': there are always, if-missing and never", value);
+}
+
+static int set_root_disk(void *target, const char *value, struct err *err)
+{
+	return upper_arg_parse(value, &((struct run_args *)target)->upper, err);
+}
+
+static int set_fstype(void *target, const char *value, struct err *err)
+{
+	((struct run_args *)target)->fstype = value;
+	return fstype_check(value, err);
+}
+
+/* ---- mounts and patches ---- */
+
+static int add_mount(void *target, enum mount_arg_kind kind, const char *value, struct err *err)
+{
+	return mount_args_add(&((struct run_args *)target)->mounts, kind, value, err);
 }
 
 static int set_volume(void *target, const char *value, struct err *err)
 {
-	struct run_args *args = target;
-	cleanup_free char *spec = strdup(value);
-	char *guest, *options;
-	bool read_only = false;
-	int rc;
-
-	if (!spec)
-		return err_set(err, ENOMEM, "copy volume");
-	if (args->n_volumes == RUN_MAX_VOLUMES)
-		return err_msg(err, EDOM, "more than %d volumes", RUN_MAX_VOLUMES);
-	guest = strchr(spec, ':');
-	if (!guest || guest == spec)
-		return err_msg(err, EDOM, "expected HOST:GUEST[:ro], not '%s'", value);
-	*guest++ = '\0';
-	options = strchr(guest, ':');
-	if (options) {
-		*options++ = '\0';
-		read_only = strcmp(options, "ro") == 0;
-		if (!read_only && strcmp(options, "rw") != 0)
-			return err_msg(err, EDOM, "unknown volume option '%s': there are ro and rw",
-				options);
-	}
-	rc = add_volume(args, spec, guest, read_only, err);
-	if (rc == 0)
-		(void)take_ptr(&spec); /* the volume's now; guest points into it */
-	return rc;
+	return add_mount(target, MOUNT_HOST, value, err);
 }
+
+static int set_mount_dir(void *target, const char *value, struct err *err)
+{
+	return add_mount(target, MOUNT_HOST_DIR, value, err);
+}
+
+static int set_mount_file(void *target, const char *value, struct err *err)
+{
+	return add_mount(target, MOUNT_HOST_FILE, value, err);
+}
+
+static int set_mount_disk(void *target, const char *value, struct err *err)
+{
+	return add_mount(target, MOUNT_IMAGE, value, err);
+}
+
+static int set_mount_named(void *target, const char *value, struct err *err)
+{
+	return add_mount(target, MOUNT_VOLUME, value, err);
+}
+
+static int set_tmpfs(void *target, const char *value, struct err *err)
+{
+	return add_mount(target, MOUNT_TMPFS, value, err);
+}
+
+static int add_patch(void *target, enum patch_kind kind, const char *value, struct err *err)
+{
+	return patch_args_add(&((struct run_args *)target)->patches, kind, value, err);
+}
+
+static int set_copy(void *target, const char *value, struct err *err)
+{
+	return add_patch(target, PATCH_COPY, value, err);
+}
+
+static int set_copy_file(void *target, const char *value, struct err *err)
+{
+	return add_patch(target, PATCH_COPY_FILE, value, err);
+}
+
+static int set_copy_dir(void *target, const char *value, struct err *err)
+{
+	return add_patch(target, PATCH_COPY_DIR, value, err);
+}
+
+static int set_mkdir(void *target, const char *value, struct err *err)
+{
+	return add_patch(target, PATCH_MKDIR, value, err);
+}
+
+static int set_rm(void *target, const char *value, struct err *err)
+{
+	return add_patch(target, PATCH_REMOVE, value, err);
+}
+
+/* ---- the rest ---- */
 
 static int set_tty(void *target, const char *value, struct err *err)
 {
@@ -210,8 +255,28 @@ const struct option_row run_options[] = {
 	{ 'e', "env", "NAME[=VALUE]", "set an environment variable, or pass one on; repeatable",
 		set_env },
 	{ 'w', "workdir", "DIR", "working directory of the command", set_workdir },
-	{ 'v', "volume", "HOST:GUEST[:ro]", "share a folder with the guest; repeatable",
-		set_volume },
+	{ 'u', "user", "USER[:GROUP]", "who the command runs as (default: as the image says)",
+		set_user },
+	{ 0, "entrypoint", "PROGRAM", "run this in place of the image's entrypoint",
+		set_entrypoint },
+	{ 0, "pull", "POLICY", "always, if-missing (default) or never", set_pull },
+	{ 0, "root-disk", "SPEC",
+		"where writes to an image go: a size (default 4G), tmpfs[:SIZE], or a disk image",
+		set_root_disk },
+	{ 0, "fstype", "TYPE", "file system of a root that is a disk image", set_fstype },
+	{ 'v', "volume", "HOST:GUEST[:OPTIONS]",
+		"share a folder or a file with the guest; repeatable", set_volume },
+	{ 0, "mount-dir", "HOST:GUEST[:OPTIONS]", "a folder only", set_mount_dir },
+	{ 0, "mount-file", "HOST:GUEST[:OPTIONS]", "a file only", set_mount_file },
+	{ 0, "mount-disk", "IMAGE:GUEST[:OPTIONS]", "mount a disk image", set_mount_disk },
+	{ 0, "mount-named", "NAME:GUEST[:OPTIONS]", "mount a named volume", set_mount_named },
+	{ 0, "tmpfs", "GUEST[:SIZE][:OPTIONS]", "a file system in memory; repeatable", set_tmpfs },
+	{ 0, "copy", "HOST:GUEST", "put a file or a folder into the root first; repeatable",
+		set_copy },
+	{ 0, "copy-file", "HOST:GUEST", "a file only", set_copy_file },
+	{ 0, "copy-dir", "HOST:GUEST", "a folder only", set_copy_dir },
+	{ 0, "mkdir", "GUEST", "make a folder in the root first; repeatable", set_mkdir },
+	{ 0, "rm", "GUEST", "remove something from the root first; repeatable", set_rm },
 	{ 't', "tty", NULL, "give the command a terminal (default if msb has one)", set_tty },
 	{ 0, "no-tty", NULL, "give it none", set_no_tty },
 	{ 0, "engine", "ENGINE", "auto, kvm or qemu (default: MSB_ENGINE, else auto)", set_engine },
@@ -236,21 +301,40 @@ static int engine_from_environment(struct run_args *args, struct err *err)
 	return 0;
 }
 
+/* What one kind of root has and another has not. */
+static int check_root(const struct run_args *args, struct err *err)
+{
+	enum root_kind kind = root_kind_of(args->image);
+	bool image = kind == ROOT_REFERENCE ||
+		     (kind == ROOT_DISK && args->fstype && strcmp(args->fstype, "erofs") == 0);
+
+	if (args->fstype && kind != ROOT_DISK)
+		return err_msg(err, EDOM, "--fstype is for roots that are disk images");
+	if (args->upper.given && !image)
+		return err_msg(err, EDOM, "--root-disk is for images: '%s' is written in place",
+			args->image);
+	if (args->patches.n && kind == ROOT_DISK && !image)
+		return err_msg(err, EDOM,
+			"--copy, --mkdir and --rm are for images and folders, not for disk images");
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct run_args *args, struct err *err)
 {
-	static char shell[] = "/bin/sh", *default_command[] = { shell, NULL };
 	int n = 0, rest = 0, rc;
 
-	rc = options_parse(run_options, args, argc, argv, &args->rootfs, 1, &n, &rest, err);
+	rc = options_parse(run_options, args, argc, argv, &args->image, 1, &n, &rest, err);
 	if (rc < 0)
 		return rc;
 	rc = net_args_finish(&args->net, err);
 	if (rc < 0)
 		return rc;
 	if (n == 0 && !args->net.show)
-		return err_msg(err, EINVAL, "which root file system? expected a folder");
-	args->command = rest < argc ? argv + rest : default_command;
-	return engine_from_environment(args, err);
+		return err_msg(
+			err, EINVAL, "which image? expected a reference, a folder or a disk image");
+	args->command = argv + rest; /* argv[argc] is NULL */
+	rc = n == 0 ? 0 : check_root(args, err);
+	return rc < 0 ? rc : engine_from_environment(args, err);
 }
 
 int run_args_parse(int argc, char **argv, struct run_args *ret, struct err *err)
@@ -276,8 +360,9 @@ void run_args_release(struct run_args *args)
 	for (size_t i = 0; i < args->n_env; i++)
 		free((char *)args->env[i].s);
 	free(args->env);
-	for (unsigned i = 0; i < args->n_volumes; i++)
-		free(args->volume[i].host);
+	mount_args_release(&args->mounts);
+	patch_args_release(&args->patches);
+	upper_arg_release(&args->upper);
 	net_args_release(&args->net);
 	memset(args, 0, sizeof(*args));
 }

@@ -6,22 +6,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/mount_args.h"
 #include "cli/net_args.h"
 #include "cli/options.h"
+#include "cli/patch_args.h"
+#include "cli/root_args.h"
+#include "image/image.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "protocol/cbor.h"
 #include "vmm/vmm.h"
-
-/* The first share of a machine is the root. */
-#define RUN_MAX_VOLUMES (VM_MAX_FS - 1)
-
-/* struct run_volume - -v HOST:GUEST[:ro] */
-struct run_volume {
-	char *host;
-	const char *guest; /* absolute, normal, not "/" */
-	bool read_only;
-};
 
 enum run_tty { RUN_TTY_AUTO, RUN_TTY_YES, RUN_TTY_NO };
 
@@ -33,16 +27,22 @@ struct run_args {
 	struct text *env; /* "K=V", each allocated */
 	size_t n_env;
 	const char *workdir;
-	struct run_volume volume[RUN_MAX_VOLUMES];
-	unsigned n_volumes;
+	const char *user;
+	struct mount_args mounts;
+	struct patch_args patches;
+	struct upper_arg upper;
+	const char *fstype;	/* of a root that is a disk image; NULL: what the guest finds */
+	const char *entrypoint; /* in place of the image's */
+	enum image_policy pull;
 	enum run_tty tty;
 	const char *kernel;
 	bool timings;
 	const char *phases; /* file for the phase lines */
 	enum log_level log_level;
 	struct net_args net;
-	const char *rootfs; /* NULL only if net.show */
-	char **command;	    /* argv of the guest's command, NULL-terminated; never empty */
+	const char
+		*image; /* reference, folder or disk image: root_kind_of(); NULL only if net.show */
+	char **command; /* what stood behind "--", NULL-terminated; may be empty */
 };
 
 extern const struct option_row run_options[];

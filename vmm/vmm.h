@@ -78,6 +78,17 @@ struct vm_disk {
 	const char *id;
 };
 
+/*
+ * struct vm_net - a network device with a stack of its own behind it (net/net.h)
+ * @config: borrowed for vm_new(), which opens the published ports and reads the host's resolvers
+ * @plan:   from net_plan_make(): addresses; MAC address and MTU of the device
+ * What the guest configures on its interface is told to it by other means (agent protocol).
+ */
+struct vm_net {
+	const struct net_config *config;
+	struct net_plan plan;
+};
+
 /* struct vm_config - borrowed by vm_new() for the call; strings are copied as needed */
 struct vm_config {
 	enum vm_engine engine;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the root of a machine is to be made of: the IMAGE argument and --root-disk. */
+#ifndef CLI_ROOT_ARGS_H
+#define CLI_ROOT_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block/block.h"
+#include "lib/err.h"
+
+/* images.md 1.1: ".", "..", and what begins with "/", "./" or "../" are paths */
+enum root_kind { ROOT_REFERENCE, ROOT_FOLDER, ROOT_DISK };
+
+enum root_kind root_kind_of(const char *image);
+
+enum upper_kind { UPPER_MANAGED, UPPER_TMPFS, UPPER_DISK };
+
+#define UPPER_DEFAULT_MIB 4096
+
+/*
+ * struct upper_arg - where writes to an image go
+ * @size_mib: 0: the default
+ * @path, @format, @fstype: of UPPER_DISK; @text is allocated, they point into it
+ */
+struct upper_arg {
+	bool given;
+	enum upper_kind kind;
+	uint32_t size_mib;
+	char *text;
+	const char *path, *fstype;
+	enum block_format format;
+};
+
+/* upper_arg_parse() - SIZE, tmpfs[:SIZE], PATH[:format=F,fstype=T]. Return: 0; -EDOM; -ENOMEM. */
+int upper_arg_parse(const char *spec, struct upper_arg *ret, struct err *err);
+void upper_arg_release(struct upper_arg *arg);
+
+#endif

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks, single files and memory at their places in the guest, and disk images as roots."""
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+from sandbox import one_line_error
+
+MIB = 1 << 20
+
+
+def make_ext4(path, size_mib, *options, tree=None):
+    """A sparse image with a file system, made by mke2fs."""
+    path.touch()
+    os.truncate(path, size_mib * MIB)
+    command = ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", *options, *(["-d", tree] if tree else []), path]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def used_mib(path):
+    return os.stat(path).st_blocks * 512 / MIB
+
+
+def check_clean(path):
+    checked = subprocess.run(["/sbin/e2fsck", "-fn", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_ext4(tmp_path / "data.raw", 300)
+
+
+@pytest.mark.lab
+@pytest.mark.engine
+def test_everything_that_can_be_mounted(msb, busybox, data, tmp_path):
+    """One boot for all kinds: what is where, what may be written, and what the host sees of it."""
+    folder, file, fixed = tmp_path / "folder", tmp_path / "one.conf", tmp_path / "fixed.conf"
+    folder.mkdir()
+    file.write_text("from the host\n")
+    fixed.write_text("never changes\n")
+    locked = make_ext4(tmp_path / "locked.img", 64)
+    script = """
+        set -e
+        cat /etc/app/one.conf
+        echo from the guest >>/etc/app/one.conf
+        cat /etc/fixed.conf
+        (echo x >/etc/fixed.conf) 2>&1 | grep -o 'Read-only file system'
+        echo in the folder >/mnt/f/new
+        echo on the disk >/data/file
+        (echo x >/locked/file) 2>&1 | grep -o 'Read-only file system'
+        (cp /bin/busybox /scratch/b; /scratch/b true) 2>&1 | grep -o 'Permission denied'
+        dd if=/dev/zero of=/scratch/full bs=1M count=20 2>&1 | grep -o 'No space left'
+        df -m /scratch | tail -1 | awk '{ print $2 }'
+        grep ' /data ' /proc/mounts
+        for f in /sys/block/vd*/serial; do cat $f; echo; done | wc -l
+    """
+    result = msb.sh(
+        busybox, script,
+        "-v", f"{file}:/etc/app/one.conf", "--mount-file", f"{fixed}:/etc/fixed.conf:ro",
+        "--mount-dir", f"{folder}:/mnt/f:nosuid", "--mount-disk", f"{data}:/data:fstype=ext4,nodev",
+        "--mount-disk", f"{locked}:/locked:ro", "--tmpfs", "/scratch:8M:noexec",
+    )
+    lines = result.text.splitlines()
+    assert result.code == 0, (result.err, lines)
+    assert lines[:8] == [
+        "from the host", "never changes", "Read-only file system", "Read-only file system", "Permission denied",
+        "No space left", "8", lines[7],
+    ], lines
+    assert " /data ext4 rw,nodev" in lines[7] and "discard" in lines[7] and lines[8] == "2", lines
+    assert file.read_text() == "from the host\nfrom the guest\n" and fixed.read_text() == "never changes\n"
+    assert (folder / "new").read_text() == "in the folder\n"
+    check_clean(data)
+    listing = subprocess.run(["/sbin/debugfs", "-R", "cat /file", data], capture_output=True, text=True, check=True)
+    assert listing.stdout == "on the disk\n"
+
+
+@pytest.mark.lab
+@pytest.mark.engine
+def test_space_of_deleted_files_returns_to_the_host(msb, busybox, data):
+    """Written: the image is that large; deleted: it is small again while the guest still runs."""
+    script = "dd if=/dev/urandom of=/data/big bs=1M count=200 2>/dev/null; sync; echo written; read go; rm /data/big; sync; " \
+             "echo deleted; read go; echo kept >/data/small"
+    running = msb.start_run("--mount-disk", f"{data}:/data", busybox, "--", "sh", "-c", script)
+    running.wait_for(b"written\n", 180)
+    assert used_mib(data) >= 200
+    running.write(b"\n")
+    running.wait_for(b"deleted\n", 180)
+    deadline = time.monotonic() + 60 * msb.patience  # the guest's kernel does it in the background
+    while used_mib(data) >= 40 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = used_mib(data)
+    running.write(b"\n")
+    running.popen.stdin.close()
+    assert running.wait().code == 0
+    assert left < 40 and used_mib(data) < 40, left
+    check_clean(data)
+
+
+@pytest.mark.engine
+def test_disk_image_as_root(msb, tmp_path):
+    """Written in place, found without being told its type; a second run sees what the first one wrote."""
+    tree = tmp_path / "tree"
+    subprocess.run([pathlib.Path(__file__).parents[2] / "scripts/make-rootfs", "busybox", tree], check=True, capture_output=True)
+    root = make_ext4(tmp_path / "root.raw", 64, tree=tree)
+    first = msb.sh(root, "grep ' / ' /proc/mounts; echo kept >/kept; cat /etc/os-release | head -1")
+    assert first.code == 0 and " / ext4 rw" in first.text and "BusyBox" in first.text, (first.err, first.text)
+    check_clean(root)
+    second = msb.sh(root, "cat /kept", "--fstype", "ext4")
+    assert (second.code, second.out) == (0, b"kept\n"), second.err
+    refused = msb.sh(root, "true", "--fstype", "xfs")
+    assert refused.code == 1 and "root disk" in one_line_error(refused)
+
+
+def test_image_in_use(msb, busybox, data):
+    """Writers exclude each other and readers; readers do not."""
+    running = msb.start_run("--mount-disk", f"{data}:/d", busybox, "--", "sh", "-c", "echo up; read go")
+    running.wait_for(b"up\n")
+    for option in ("", ":ro"):
+        refused = msb.sh(busybox, "true", "--mount-disk", f"{data}:/d{option}")
+        assert refused.code == 1 and "in use" in one_line_error(refused)
+    running.popen.stdin.close()
+    running.wait()
+    twice = msb.sh(busybox, "true", "--mount-disk", f"{data}:/a:ro", "--mount-disk", f"{data}:/b:ro")
+    assert twice.code == 1 and "more than once" in one_line_error(twice)
+
+
+def test_images_that_cannot_be_mounted(msb, busybox, tmp_path):
+    empty = tmp_path / "empty.raw"
+    empty.write_bytes(bytes(MIB))
+    unknown = msb.sh(busybox, "true", "--mount-disk", f"{empty}:/d")
+    assert unknown.code == 1 and "'/d'" in one_line_error(unknown) and "file system" in unknown.err
+    (tmp_path / "x.qcow2").write_bytes(bytes(MIB))
+    broken = msb.sh(busybox, "true", "--mount-disk", f"{tmp_path / 'x.qcow2'}:/d")
+    assert broken.code == 1
+    one_line_error(broken)
+
+
+@pytest.mark.parametrize("options", [
+    ["--mount-disk", "/no/such.raw:/d"], ["--mount-disk", "/tmp:/d"], ["-v", "/no/such:/d"], ["--mount-dir", "/etc/hostname:/d"],
+    ["--mount-file", "/tmp:/d"], ["-v", "/tmp:/d:bogus"], ["--tmpfs", "/d:0"], ["--tmpfs", "/d", "-v", "/tmp:/d/"],
+    ["--root-disk", "1G"], ["--fstype", "ext4"], ["--copy", "/no/such:/x"], ["--mkdir", "x"], ["--rm", "/a/../b"],
+    ["-v", "/dev/null:/d"],
+], ids=" ".join)
+def test_wrong_options(msb, busybox, options):
+    result = msb.run(*options, busybox, "--", "true")
+    assert result.code in (1, 2), result
+    one_line_error(result)
