@@ -12,8 +12,10 @@ static int open_part(int fd, unsigned i, struct span *sp, struct err *err)
 {
 	int r = block_raw_open(fd, true, &sp->image, err);
 
-	if (r < 0)
-		return err_wrap(err, "part %u of the disk", i);
+	if (r < 0) {
+		(void)err_wrap(err, "part %u of the disk", i);
+		return r;
+	}
 	sp->len = sp->image->size;
 	if (sp->len % CONCAT_ALIGN || !sp->len) {
 		block_free(take_ptr(&sp->image));

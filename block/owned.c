@@ -45,10 +45,15 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-void owned_sort(struct owned *o)
+bool owned_sort(struct owned *o)
 {
 	if (o->n_one)
 		qsort(o->one, o->n_one, sizeof(*o->one), compare);
+	for (size_t i = 1; i < o->n_one; i++) {
+		if (o->one[i - 1] == o->one[i])
+			return false;
+	}
+	return true;
 }
 
 /* The first place whose cluster is not below @cluster. */

@@ -22,7 +22,9 @@ void owned_release(struct owned *o);
 
 /* owned_append() - for the first filling; owned_sort() comes after the last. Return: 0, -ENOMEM */
 int owned_append(struct owned *o, uint64_t cluster);
-void owned_sort(struct owned *o);
+
+/* owned_sort() - Return: false if something is there twice */
+bool owned_sort(struct owned *o);
 
 /* owned_add(), owned_remove() - keep the order; removing what is not there is fine */
 int owned_add(struct owned *o, uint64_t cluster);

@@ -195,10 +195,12 @@ static int open_backing(
 	if (r == 0)
 		r = file_open_named(cfg->dir_fd, q->h.backing, &fd, err);
 	if (r < 0)
-		return err_wrap(err, "backing file");
+		return r;
 	below.fd = fd;
 	r = block_open_nested(&below, depth + 1, &q->backing, err);
-	return r < 0 ? err_wrap(err, "backing file '%s'", q->h.backing) : 0;
+	if (r < 0)
+		(void)err_wrap(err, "backing file '%s'", q->h.backing);
+	return r;
 }
 
 /* Whole clusters, and room up to the end of the last: what is behind it is then never in the way.

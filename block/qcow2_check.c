@@ -124,7 +124,9 @@ int qcow2_list_tables(struct qcow2 *q, struct err *err)
 		r = walk(q, q->h.l1_off, q->h.l1_size, own_table, NULL, err);
 	if (r == 0)
 		r = walk(q, q->h.reftable_off, table / 8, own_table, NULL, err);
-	owned_sort(&q->owned);
+	/* many entries that lead to one table would also make a search take very long */
+	if (!owned_sort(&q->owned) && r == 0)
+		r = damaged(err, "two references to one table");
 	return r;
 }
 

@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#define SEQUENCES 40
+#define SEQUENCES 30
 #define KILLS	  10
 #define OPS	  40
 #define SIZE	  (6 * 1024 * 1024 + 512 * 5)

@@ -234,8 +234,10 @@ static int build(
 	if (ftruncate(fd, (off_t)cfg->size) < 0)
 		return err_set(err, errno, "make '%s' %" PRIu64 " bytes long", name, cfg->size);
 	r = format(fd, cfg, err);
-	if (r < 0)
-		return err_wrap(err, "create '%s'", name);
+	if (r < 0) {
+		(void)err_wrap(err, "create '%s'", name);
+		return r;
+	}
 	return publish(dir_fd, name, fd, cfg->durable, err);
 }
 

@@ -28,7 +28,9 @@ static int open_extent(const struct vmdk_extent *e, int dir_fd, const struct vmd
 	if (r == 0)
 		r = e->kind == VMDK_FLAT ? block_raw_open(fd, true, &sp->image, err)
 					 : vmdk_sparse_open(fd, false, &sp->image, err);
-	return r < 0 ? err_wrap(err, "vmdk extent '%s'", e->name) : 0;
+	if (r < 0)
+		(void)err_wrap(err, "vmdk extent '%s'", e->name);
+	return r;
 }
 
 static void free_spans(struct span *span, unsigned n)
