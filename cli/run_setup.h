@@ -45,7 +45,7 @@ struct run_setup {
 	unsigned n_disks;
 	struct image *image;
 	int *parts;
-	bool lasting;
+	bool lasting, trust_host_cas;
 
 	char name[MOUNT_ARGS_MAX][SETUP_TAG_MAX];
 	char device[2][64];

@@ -182,6 +182,7 @@ int setup_prepare(struct run_setup *s, const struct run_args *args, struct err *
 {
 	int rc;
 
+	s->trust_host_cas = args->net.config.trust_host_cas;
 	rc = setup_root(s, args, err);
 	return rc < 0 ? rc : setup_mounts(s, args, err);
 }
@@ -199,7 +200,8 @@ void setup_describe_machine(struct run_setup *s, struct vm_config *cfg)
 	s->share[0].extra[0] = (struct fs_extra){
 		.name = "init.krun", .data = agentd_blob, .len = agentd_blob_len, .mode = 0755
 	};
-	s->share[0].n_extra = 1 + etc_covers(s->share[0].fd, s->share[0].extra + 1);
+	s->share[0].n_extra =
+		1 + etc_covers(s->share[0].fd, s->trust_host_cas, s->share[0].extra + 1);
 	for (cfg->n_fs = 0; cfg->n_fs < s->n_shares; cfg->n_fs++) {
 		struct setup_share *share = &s->share[cfg->n_fs];
 

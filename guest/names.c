@@ -17,6 +17,7 @@
 
 #define SCRATCH		 "/dev/shm"
 #define FUSE_SUPER_MAGIC 0x65735546 /* virtiofs too; linux/magic.h */
+#define TMPFS_MAGIC	 0x01021994
 #define BUNDLE_MAX	 MIB(16)
 
 /* ---- texts ---- */
@@ -83,9 +84,10 @@ int names_resolv(const struct boot_network *net, struct buf *out)
 
 /* ---- files ---- */
 
-static int write_new(const char *path, const struct etc_file *file)
+static int write_new(const struct etc_file *file)
 {
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	cleanup_fd int fd =
+		open(file->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	const uint8_t *p = file->data;
 	size_t left = file->len;
 
@@ -107,34 +109,36 @@ int names_rewrite(const struct etc_file *file, struct err *err)
 	int ret;
 
 	(void)unlink(file->path);
-	ret = write_new(file->path, file);
+	ret = write_new(file);
 	return ret < 0 ? err_set(err, ret, "write '%s'", file->path) : 0;
 }
 
-static int cover_one(const struct etc_file *file, size_t i, struct err *err)
+/* The copy loses its name: it lives as long as it covers something. */
+static int cover_one(const struct etc_file *file, struct err *err)
 {
-	char copy[32];
-	int ret;
+	const struct etc_file copy = { SCRATCH "/.msb-etc", file->data, file->len };
+	int ret = names_rewrite(&copy, err);
 
-	(void)snprintf(copy, sizeof(copy), SCRATCH "/%zu", i);
-	ret = write_new(copy, file);
-	if (ret < 0)
-		return err_set(err, ret, "write '%s'", file->path);
-	if (mount(copy, file->path, NULL, MS_BIND, NULL) < 0 && errno != ENOENT && errno != ENOTDIR)
-		return err_set(err, errno, "cover '%s'", file->path);
-	return 0;
+	if (ret == 0 && mount(copy.path, file->path, NULL, MS_BIND, NULL) < 0 && errno != ENOENT &&
+		errno != ENOTDIR)
+		ret = err_set(err, errno, "cover '%s'", file->path);
+	(void)unlink(copy.path);
+	return ret;
 }
 
 int names_cover(const struct etc_file *files, size_t n, struct err *err)
 {
+	struct statfs st;
+	/* Something of the host's may be mounted there. */
+	bool hide = statfs(SCRATCH, &st) < 0 || (unsigned long)st.f_type != TMPFS_MAGIC;
 	int ret = 0;
 
-	if (mount("tmpfs", SCRATCH, "tmpfs", MS_NODEV | MS_NOEXEC | MS_NOSUID, "mode=755") < 0)
+	if (hide && mount("tmpfs", SCRATCH, "tmpfs", MS_NODEV | MS_NOEXEC | MS_NOSUID, NULL) < 0)
 		return err_set(err, errno, "mount tmpfs on " SCRATCH);
 	for (size_t i = 0; i < n && ret == 0; i++)
-		ret = cover_one(&files[i], i, err);
-	/* The files live on in their bind mounts. */
-	(void)umount2(SCRATCH, MNT_DETACH);
+		ret = cover_one(&files[i], err);
+	if (hide)
+		(void)umount2(SCRATCH, MNT_DETACH);
 	return ret;
 }
 

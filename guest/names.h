@@ -25,7 +25,7 @@ int names_resolv(const struct boot_network *net, struct buf *out);
 
 /*
  * names_cover() - bind copies in memory over files; those that do not exist are left out
- * Hides /dev/shm meanwhile, so nothing else may run yet. Return: 0; -errno
+ * May hide /dev/shm meanwhile, so nothing else may run yet. Return: 0; -errno
  */
 int names_cover(const struct etc_file *files, size_t n, struct err *err);
 

@@ -55,7 +55,10 @@ static void on_denied(void *ctx, const struct net_denial *d)
 {
 	char addr[IP_STRLEN], more[64] = "";
 
-	(void)ip_port_format(&d->addr, d->port, addr);
+	if (d->port)
+		(void)ip_port_format(&d->addr, d->port, addr);
+	else
+		(void)ip_format(&d->addr, addr);
 	if (d->unreported)
 		(void)snprintf(more, sizeof(more), "; %llu more were not logged",
 			(unsigned long long)d->unreported);
@@ -171,6 +174,35 @@ int vm_network_start(struct vm_network *n, struct err *err)
 	return 0;
 }
 
+/* For the end of a run; a network nobody used is not worth a line. */
+static void log_sums(const struct net *net)
+{
+	struct net_stats s;
+	uint64_t refused = 0;
+
+	net_get_stats(net, &s);
+	for (size_t i = 0; i < NET_DENY_REASONS; i++)
+		refused += s.denied[i];
+	if (s.frames_from_guest == 0)
+		return;
+	log_info("network: from the guest %llu bytes in %llu frames, to the guest %llu in %llu; "
+		 "%llu TCP connections (%llu failed), %llu UDP, %llu names asked for (%llu failed)",
+		(unsigned long long)s.bytes_from_guest, (unsigned long long)s.frames_from_guest,
+		(unsigned long long)s.bytes_to_guest, (unsigned long long)s.frames_to_guest,
+		(unsigned long long)s.tcp_opened, (unsigned long long)s.tcp_failed,
+		(unsigned long long)s.udp_opened, (unsigned long long)s.dns_queries,
+		(unsigned long long)s.dns_failures);
+	log_info("network: refused %llu: %llu by policy, %llu answers of DNS, %llu above a limit, "
+		 "%llu other ways to resolve names, %llu unverified names; %llu malformed frames, "
+		 "%llu dropped",
+		(unsigned long long)refused, (unsigned long long)s.denied[NET_DENY_POLICY],
+		(unsigned long long)s.denied[NET_DENY_REBIND],
+		(unsigned long long)s.denied[NET_DENY_LIMIT],
+		(unsigned long long)s.denied[NET_DENY_BYPASS],
+		(unsigned long long)s.denied[NET_DENY_STRICT], (unsigned long long)s.malformed,
+		(unsigned long long)s.dropped);
+}
+
 void vm_network_stop(struct vm_network *n)
 {
 	if (!n || !n->started)
@@ -178,4 +210,5 @@ void vm_network_stop(struct vm_network *n)
 	loop_stop(n->loop, 0);
 	(void)pthread_join(n->thread, NULL);
 	n->started = false;
+	log_sums(n->net);
 }

@@ -105,11 +105,18 @@ class Running:
 
     def wait_for(self, text, seconds=BOOT, name="out"):
         """Until text has appeared in the output, woken by the output itself."""
+        self._wait(lambda: text in self.output(name), repr(text), seconds)
+
+    def wait_for_line(self, number, seconds=BOOT):
+        """Until standard output has so many lines."""
+        self._wait(lambda: self.output().count(b"\n") >= number, f"line {number}", seconds)
+
+    def _wait(self, done, what, seconds):
         deadline = time.monotonic() + seconds * self.patience
-        while text not in self.output(name):
+        while not done():
             left = deadline - time.monotonic()
-            assert left > 0, f"no {text!r} within the deadline{self.report()}"
-            assert self.popen.poll() is None or not self.news.empty(), f"ended without {text!r}{self.report()}"
+            assert left > 0, f"no {what} within the deadline{self.report()}"
+            assert self.popen.poll() is None or not self.news.empty(), f"ended without {what}{self.report()}"
             try:
                 self.news.get(timeout=min(left, 1))
             except queue.Empty:
