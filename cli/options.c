@@ -38,7 +38,7 @@ static struct row_at next(struct row_at at)
 }
 
 #define FOR_EACH_ROW(at, rows)                                                                     \
-	for (struct row_at at = settle((struct row_at){ rows, 0 }); at.row; at = next(at))
+	for (struct row_at at = settle((struct row_at){ rows, 0 }); (at).row; (at) = next(at))
 
 static struct row_at find_name(const struct option_row *rows, const char *s, size_t len)
 {

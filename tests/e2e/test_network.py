@@ -15,9 +15,11 @@ import subprocess
 import pytest
 
 import netfixtures as net
+from conftest import copy_tree
 from sandbox import Msb, one_line_error
 
 HOST4, HOST6 = "172.16.0.1", "fd42:6d73:62::1"
+POOL4 = "10.77.0.1"  # the gateway in the pool of the restricted guest
 ALIAS = "host.microsandbox.internal"
 ZONE = {
     "plain.test": ["93.184.216.34", "2606:2800:220:1::1"],
@@ -147,12 +149,31 @@ def proxy():
 
 
 @pytest.fixture(scope="module")
-def restricted(own_msb, busybox, probe, resolver, http4, proxy):
-    """The default reach, and one port of the host; some names are refused; out to the world by a proxy."""
+def certificate(tmp_path_factory):
+    made = tmp_path_factory.mktemp("certificate")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                    "/CN=fixture", "-keyout", made / "key", "-out", made / "pem"], capture_output=True, check=True)
+    return made / "pem"
+
+
+@pytest.fixture(scope="module")
+def own_root(busybox, tmp_path_factory):
+    """With a bundle of certificates of its own, and a resolver file that leads nowhere."""
+    root = copy_tree(busybox, tmp_path_factory.mktemp("restricted") / "root")
+    (root / "etc/ssl/certs").mkdir(parents=True)
+    (root / "etc/ssl/certs/ca-certificates.crt").write_text("# the image's own\n")
+    os.symlink("../run/systemd/resolve/stub-resolv.conf", root / "etc/resolv.conf")
+    return root
+
+
+@pytest.fixture(scope="module")
+def restricted(own_msb, own_root, probe, resolver, http4, proxy, certificate):
+    """The default reach and one port of the host; some names are refused; out to the world by a proxy; another pool."""
     rules = f"deny@*.bad.test,allow@host:tcp:{http4}"
-    env = {**os.environ, "PROXY_PASSWORD": net.Socks5.PASSWORD}
-    guest = Guest(own_msb, busybox, probe, "--net", "public", "--net-rule", rules, "--log-level", "info",
+    env = {**os.environ, "PROXY_PASSWORD": net.Socks5.PASSWORD, "SSL_CERT_FILE": str(certificate)}
+    guest = Guest(own_msb, own_root, probe, "--net", "public", "--net-rule", rules, "--log-level", "info",
                   "--dns-nameserver", f"127.0.0.1:{resolver.port}", "--net-ipv6-pool", "fd42:6d73:62::/48",
+                  "--net-ipv4-pool", "10.77.0.0/24", "--trust-host-cas",
                   "--proxy", f"socks5://127.0.0.1:{proxy.server_address[1]}", "--socks5-username", net.Socks5.USER,
                   "--socks5-password-env", "PROXY_PASSWORD", env=env)
     yield guest
@@ -181,6 +202,20 @@ def test_names_files(reach_all, busybox):
     assert reach_all.sh("echo 10.9.8.7 mine >>/etc/hosts && tail -1 /etc/hosts") == "10.9.8.7 mine\n"
     assert reach_all.ask("resolve", "mine") == ["ok", "10.9.8.7"]
     assert {path.name: path.read_bytes() for path in (busybox / "etc").iterdir()} == before
+
+
+def test_another_pool(restricted):
+    assert "10.77.0.2/30" in restricted.sh("ip -4 addr show eth0")
+    assert restricted.sh("cat /etc/resolv.conf") == f"nameserver {POOL4}\nnameserver {HOST6}\n"
+
+
+def test_certificates_of_the_host(restricted, own_root, certificate):
+    """Added to the guest's bundle; the folder keeps its own."""
+    bundle = restricted.sh("cat /etc/ssl/certs/ca-certificates.crt")
+    assert bundle.startswith("# the image's own\n-----BEGIN CERTIFICATE-----\n")
+    assert bundle.split("-----")[2].split() == certificate.read_text().split("-----")[2].split()
+    assert (own_root / "etc/ssl/certs/ca-certificates.crt").read_text() == "# the image's own\n"
+    assert os.readlink(own_root / "etc/resolv.conf") == "../run/systemd/resolve/stub-resolv.conf"
 
 
 # ---- what the guest reaches ----
@@ -280,7 +315,7 @@ def test_resolver_that_does_not_answer(reach_all):
 @pytest.mark.engine
 @pytest.mark.parametrize("name,kind", [("rebind.test", "A"), ("meta.test", "A"), ("loop.test", "A"), ("loop.test", "AAAA")])
 def test_answers_that_point_inside_are_withheld(restricted, name, kind):
-    assert restricted.dns(HOST4, name, kind) == (net.NXDOMAIN, False, [])
+    assert restricted.dns(POOL4, name, kind) == (net.NXDOMAIN, False, [])
 
 
 # ---- published ports ----
@@ -333,8 +368,8 @@ def test_published_port_that_is_taken(msb, busybox):
 def test_refused_at_once_and_said_so(restricted, http4, http6, sink):
     """A refusal, not a timeout; the user reads rule and target."""
     assert restricted.sh(f"wget -q -O - http://{ALIAS}:{http4}/") == "hello from the host\n"
-    assert restricted.talk("tcp", HOST4, sink) == "error ECONNREFUSED"
-    restricted.running.wait_for(f"denied tcp to {HOST4}:{sink}".encode(), name="err")
+    assert restricted.talk("tcp", POOL4, sink) == "error ECONNREFUSED"
+    restricted.running.wait_for(f"denied tcp to {POOL4}:{sink}".encode(), name="err")
     assert restricted.talk("tcp", HOST6, http6) == "error ECONNREFUSED"
     assert restricted.talk("tcp", "10.1.2.3", 80) == "error ECONNREFUSED"
     restricted.running.wait_for(b"denied tcp to 10.1.2.3:80", name="err")
@@ -343,9 +378,9 @@ def test_refused_at_once_and_said_so(restricted, http4, http6, sink):
 
 
 def test_names_that_are_refused(restricted, resolver):
-    assert restricted.dns(HOST4, "bad.test") == (net.NXDOMAIN, False, [])
-    assert restricted.dns(HOST4, "www.bad.test", transport="tcp") == (net.NXDOMAIN, False, [])
-    assert restricted.dns(HOST4, "plain.test")[0] == 0
+    assert restricted.dns(POOL4, "bad.test") == (net.NXDOMAIN, False, [])
+    assert restricted.dns(POOL4, "www.bad.test", transport="tcp") == (net.NXDOMAIN, False, [])
+    assert restricted.dns(POOL4, "plain.test")[0] == 0
     assert not {name for name, _ in resolver.asked} & {"bad.test", "www.bad.test"}  # they never left
     restricted.running.wait_for(b"bad.test", name="err")
 
@@ -409,32 +444,6 @@ def test_several_at_once(msb, busybox, http4):
         guest.popen.stdin.close()
     for guest in guests:
         guest.wait()
-
-
-def test_addresses_from_another_pool(msb, busybox, http4):
-    result = msb.sh(busybox, f"wget -q -O - http://10.77.0.1:{http4}/; ip -4 addr show eth0", "--net", "all",
-                    "--net-ipv4-pool", "10.77.0.0/24")
-    assert "hello from the host" in result.text and "10.77.0.2/30" in result.text, result
-
-
-def test_certificates_of_the_host(msb, own_root, tmp_path):
-    """Added to the guest's bundle; the folder keeps its own."""
-    made = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-                           "/CN=fixture", "-keyout", tmp_path / "key", "-out", tmp_path / "ca"], capture_output=True, check=False)
-    assert made.returncode == 0, made.stderr
-    certs = own_root / "etc/ssl/certs"
-    certs.mkdir(parents=True)
-    for bundle in ["# the image's own\n", None]:
-        if bundle:
-            (certs / "ca-certificates.crt").write_text(bundle)
-        else:
-            (certs / "ca-certificates.crt").unlink()
-        before = sorted(path.name for path in certs.iterdir())
-        result = msb.sh(own_root, "cat /etc/ssl/certs/ca-certificates.crt", "--trust-host-cas",
-                        env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "ca")})
-        assert result.text.startswith(bundle or "-----BEGIN"), result
-        assert (tmp_path / "ca").read_text().split("-----")[2].split() == result.text.split("-----")[2].split()
-        assert sorted(path.name for path in certs.iterdir()) == before
 
 
 # ---- without a guest ----
