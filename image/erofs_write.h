@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Metadata of an EROFS image, written behind whatever data the file holds already. */
+#ifndef IMAGE_EROFS_WRITE_H
+#define IMAGE_EROFS_WRITE_H
+
+#include "image/out.h"
+#include "image/tree.h"
+
+/* File data begins behind the block with the superblock. */
+#define EROFS_DATA_POS 4096
+
+/*
+ * struct erofs_params - beside the tree
+ * @uuid:	   as RFC 9562 wants it
+ * @device_blocks: size of each extra device in blocks, @n_devices of them
+ */
+struct erofs_params {
+	uint8_t uuid[16];
+	const uint32_t *device_blocks;
+	unsigned n_devices;
+};
+
+/* struct erofs_written - @size of the file */
+struct erofs_written {
+	uint64_t size, inodes, file_bytes;
+};
+
+/*
+ * erofs_write() - complete the image in @o: metadata from the next block on, superblock last
+ * The flags of tree_inode for opaque and implied directories and for links are not looked at: a
+ * layer has xattrs for them, a merged tree has none. Sets nid, addr, nlink, and the size of
+ * directories. The same tree gives the same bytes. Return: 0 and *ret; -E2BIG more than 32-bit
+ * block addresses can say; -ENOMEM; -errno
+ */
+int erofs_write(struct tree *t, struct out *o, const struct erofs_params *p,
+	struct erofs_written *ret, struct err *err);
+
+#endif

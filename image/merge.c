@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layers are loaded one after the other and laid over what is there. Hard links to files of lower
+ * layers are resolved first, while the lower tree is still as the layer's maker saw it: a layer
+ * that renames a file holds a link to its old name and a whiteout of it.
+ */
+#include "image/merge.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "image/erofs_load.h"
+#include "image/erofs_write.h"
+#include "image/layer.h"
+#include "lib/cleanup.h"
+#include "lib/num.h"
+
+/* All layers together; metadata of a million files is about half of it. */
+#define MAX_TREE_BYTES GIB(2)
+
+/* struct merge - @base: what the layers so far make together */
+struct merge {
+	struct tree base;
+	uint32_t blocks[MERGE_MAX_LAYERS];
+	uint8_t uuid[16];
+};
+
+/* ---- hard links into lower layers ---- */
+
+/* struct links - resolving those of layer @upper */
+struct links {
+	struct tree *base, *upper;
+};
+
+static struct tree_inode *link_target(struct tree *t, const char *path, struct err *err)
+{
+	struct tree_inode *found;
+	int r = tree_walk(t, t->root, path, strlen(path), false, false, &found, err);
+
+	if (r < 0 || tree_is_whiteout(found) || S_ISDIR(found->mode))
+		return NULL;
+	return found;
+}
+
+/* A note may lead to another one in the same layer, even to itself: count the steps. */
+static struct tree_inode *resolve(struct links *l, const struct tree_inode *note, struct err *err)
+{
+	struct tree_inode *found = NULL;
+
+	for (unsigned i = 0; i <= TREE_MAX_SYMLINKS; i++) {
+		found = link_target(l->base, note->target, err);
+		if (!found)
+			found = link_target(l->upper, note->target, err);
+		if (!found || !found->link)
+			return found;
+		note = found;
+	}
+	return NULL;
+}
+
+static int resolve_name(void *ctx, struct tree_inode *dir, struct tree_name *name, struct err *err)
+{
+	struct links *l = ctx;
+	struct tree_inode *note = name ? name->inode : NULL, *found;
+
+	if (!note || !note->link)
+		return 0;
+	found = resolve(l, note, err);
+	if (!found)
+		return err_msg(err, EBADMSG,
+			"the hard link '%s' leads to '%s', which does not exist", name->name,
+			note->target);
+	name->inode = tree_ref(found);
+	tree_unref(note);
+	return 0;
+}
+
+/* ---- one layer over the others ---- */
+
+static int lay_over(
+	struct merge *m, struct tree_inode *base, struct tree_inode *upper, struct err *err);
+
+/* A directory as it comes from a layer, fit to be a result: nothing below it to hide. */
+static int strip(void *ctx, struct tree_inode *dir, struct err *err)
+{
+	cleanup_free struct tree_name **names = NULL;
+	int r = tree_list(dir, &names, err);
+
+	if (r < 0)
+		return r;
+	dir->opaque = dir->implied = false;
+	for (uint32_t i = 0, n = dir->n_children; r == 0 && i < n; i++) {
+		struct tree_inode *inode = names[i]->inode;
+
+		if (tree_is_whiteout(inode))
+			tree_remove(dir, names[i]->name, names[i]->len);
+		else if (S_ISDIR(inode->mode))
+			r = strip(ctx, inode, err);
+	}
+	return r;
+}
+
+/* The directory of @base that @upper describes further, or NULL if it replaces what is there. */
+static struct tree_inode *same_dir(struct merge *m, struct tree_inode *base,
+	const struct tree_name *name, const struct tree_inode *upper)
+{
+	struct tree_name *old = tree_find(base, name->name, name->len);
+	struct tree_inode *dir;
+
+	if (!old)
+		return NULL;
+	if (S_ISDIR(old->inode->mode))
+		return old->inode;
+	/* Members below a symbolic link of a lower layer are what it points at: /lib to /usr/lib.
+	 */
+	if (!S_ISLNK(old->inode->mode) || !upper->implied || upper->opaque ||
+		tree_walk(&m->base, base, name->name, name->len, true, false, &dir, NULL) < 0)
+		return NULL;
+	return S_ISDIR(dir->mode) ? dir : NULL;
+}
+
+static int lay_name(
+	struct merge *m, struct tree_inode *base, struct tree_name *name, struct err *err)
+{
+	struct tree_inode *upper = name->inode, *dir = NULL;
+	int r = 0;
+
+	if (tree_is_whiteout(upper)) {
+		tree_remove(base, name->name, name->len);
+		return 0;
+	}
+	if (S_ISDIR(upper->mode)) {
+		dir = same_dir(m, base, name, upper);
+		if (dir)
+			return lay_over(m, dir, upper, err);
+		r = strip(m, upper, err);
+	}
+	return r < 0 ? r : tree_put(&m->base, base, name->name, name->len, tree_ref(upper), err);
+}
+
+static void take_attributes(struct tree_inode *base, struct tree_inode *upper)
+{
+	struct tree_xattr *xattrs = base->xattrs;
+
+	base->mode = upper->mode;
+	base->uid = upper->uid;
+	base->gid = upper->gid;
+	base->mtime = upper->mtime;
+	base->mtime_ns = upper->mtime_ns;
+	base->xattrs = upper->xattrs;
+	upper->xattrs = xattrs;
+}
+
+static int lay_over(
+	struct merge *m, struct tree_inode *base, struct tree_inode *upper, struct err *err)
+{
+	cleanup_free struct tree_name **names = NULL;
+	int r = tree_list(upper, &names, err);
+
+	if (r < 0)
+		return r;
+	if (upper->opaque)
+		tree_remove_children(base);
+	if (!upper->implied)
+		take_attributes(base, upper);
+	for (uint32_t i = 0, n = upper->n_children; r == 0 && i < n; i++)
+		r = lay_name(m, base, names[i], err);
+	return r;
+}
+
+static int add_tree(struct merge *m, struct tree *upper, struct err *err)
+{
+	struct links l = { .base = &m->base, .upper = upper };
+	int r = tree_each(upper, resolve_name, &l, err);
+
+	if (r == 0)
+		r = lay_over(m, m->base.root, upper->root, err);
+	return r;
+}
+
+static int add_layer(struct merge *m, unsigned i, int fd, EVP_MD_CTX *md, struct err *err)
+{
+	cleanup_erofs struct erofs *e = NULL;
+	struct tree upper;
+	int r = erofs_open(fd, NULL, 0, &e, err);
+
+	if (r < 0)
+		return r;
+	m->blocks[i] = erofs_blocks(e);
+	if (EVP_DigestUpdate(md, erofs_uuid(e), 16) != 1)
+		return err_msg(err, EIO, "the SHA-256 implementation failed");
+	r = tree_init(&upper, MAX_TREE_BYTES - m->base.used, err);
+	if (r < 0)
+		return r;
+	r = erofs_load(e, (uint16_t)(i + 1), &upper, err);
+	m->base.used += upper.used;
+	if (r == 0)
+		r = add_tree(m, &upper, err);
+	tree_release(&upper);
+	return r;
+}
+
+/* @kind keeps the two sorts of image of the same layers apart. */
+static int add_layers(
+	struct merge *m, const int *fds, unsigned n, const char *kind, struct err *err)
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	uint8_t hash[EVP_MAX_MD_SIZE];
+	int r = 0;
+
+	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
+		EVP_DigestUpdate(md, kind, strlen(kind)) != 1)
+		r = err_set(err, ENOMEM, "merge layers");
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		r = add_layer(m, i, fds[i], md, err);
+		if (r < 0)
+			r = err_wrap(err, "layer %u", i + 1);
+	}
+	if (r == 0 && EVP_DigestFinal_ex(md, hash, NULL) != 1)
+		r = err_msg(err, EIO, "the SHA-256 implementation failed");
+	EVP_MD_CTX_free(md);
+	if (r < 0)
+		return r;
+	memcpy(m->uuid, hash, sizeof(m->uuid));
+	m->uuid[6] = (uint8_t)((m->uuid[6] & 0x0f) | 0x80);
+	m->uuid[8] = (uint8_t)((m->uuid[8] & 0x3f) | 0x80);
+	m->base.root->implied = false;
+	return 0;
+}
+
+/* ---- results ---- */
+
+static void fill_result(const struct erofs_written *w, struct merge_result *ret)
+{
+	*ret = (struct merge_result){ .size = w->size,
+		.total_size = w->size,
+		.inodes = w->inodes,
+		.file_bytes = w->file_bytes };
+}
+
+static int merge_begin(struct merge **ret, unsigned n, int out_fd, struct out *o, struct err *err)
+{
+	struct merge *m;
+	int r;
+
+	if (!n || n > MERGE_MAX_LAYERS)
+		return err_msg(
+			err, EINVAL, "an image has 1 to %u layers, not %u", MERGE_MAX_LAYERS, n);
+	r = out_init(o, out_fd, err);
+	if (r < 0)
+		return r;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return err_set(err, ENOMEM, "merge layers");
+	*ret = m;
+	return tree_init(&m->base, MAX_TREE_BYTES, err);
+}
+
+static void merge_end(struct merge *m, struct out *o)
+{
+	out_release(o);
+	if (m)
+		tree_release(&m->base);
+	free(m);
+}
+
+int merge_layers(
+	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err)
+{
+	struct merge *m = NULL;
+	struct erofs_params p = { .n_devices = n };
+	struct out o = { .fd = -1 };
+	struct erofs_written w;
+	int r = merge_begin(&m, n, out_fd, &o, err);
+
+	if (r == 0)
+		r = add_layers(m, erofs_fd, n, "merged", err);
+	if (r == 0) {
+		p.device_blocks = m->blocks;
+		memcpy(p.uuid, m->uuid, sizeof(p.uuid));
+		r = erofs_write(&m->base, &o, &p, &w, err);
+	}
+	if (r == 0) {
+		fill_result(&w, ret);
+		for (unsigned i = 0; i < n; i++)
+			ret->total_size += (uint64_t)m->blocks[i] * EROFS_BLOCK;
+	}
+	merge_end(m, &o);
+	return r;
+}
+
+/* ---- the flat one ---- */
+
+/* struct flat - files' data being copied together */
+struct flat {
+	const int *fds;
+	struct out *o;
+	uint8_t *buf;
+};
+
+static int copy_extent(struct flat *f, int fd, struct tree_extent *x, struct err *err)
+{
+	uint64_t pos = (uint64_t)x->addr * EROFS_BLOCK, left = (uint64_t)x->count * EROFS_BLOCK;
+
+	if (f->o->pos / EROFS_BLOCK + x->count >= UINT32_MAX)
+		return err_msg(err, E2BIG, "the image is larger than EROFS can address");
+	x->addr = (uint32_t)(f->o->pos / EROFS_BLOCK);
+	while (left) {
+		size_t len = (size_t)MIN_OF(left, (uint64_t)OUT_BUFFER);
+		ssize_t n = pread(fd, f->buf, len, (off_t)pos);
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(err, n < 0 ? errno : EIO, "read layer");
+		r = out_write(f->o, f->buf, (size_t)n, err);
+		if (r < 0)
+			return r;
+		pos += (size_t)n;
+		left -= (size_t)n;
+	}
+	return 0;
+}
+
+static int copy_file(void *ctx, struct tree_inode *dir, struct tree_name *name, struct err *err)
+{
+	struct tree_inode *inode = name ? name->inode : dir;
+	struct flat *f = ctx;
+	int r = 0;
+
+	if (!S_ISREG(inode->mode) || !inode->device)
+		return 0;
+	for (uint32_t i = 0; r == 0 && i < inode->n_extents; i++)
+		r = copy_extent(f, f->fds[inode->device - 1], &inode->extents[i], err);
+	inode->device = 0; /* done, for its other names too */
+	return r;
+}
+
+int merge_flat(
+	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err)
+{
+	struct merge *m = NULL;
+	struct erofs_params p = { .n_devices = 0 };
+	struct out o = { .fd = -1 };
+	struct flat f = { .fds = erofs_fd, .o = &o };
+	struct erofs_written w;
+	int r = merge_begin(&m, n, out_fd, &o, err);
+
+	if (r == 0)
+		r = add_layers(m, erofs_fd, n, "flat", err);
+	f.buf = r == 0 ? malloc(OUT_BUFFER) : NULL;
+	if (r == 0 && !f.buf)
+		r = err_set(err, ENOMEM, "merge layers");
+	if (r == 0) {
+		o.pos = EROFS_DATA_POS;
+		memcpy(p.uuid, m->uuid, sizeof(p.uuid));
+		r = tree_each(&m->base, copy_file, &f, err);
+	}
+	if (r == 0)
+		r = erofs_write(&m->base, &o, &p, &w, err);
+	if (r == 0)
+		fill_result(&w, ret);
+	free(f.buf);
+	merge_end(m, &o);
+	return r;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/out.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Gaps below this are cheaper as zeros than as a write of their own. */
+#define GAP_MAX 65536U
+
+int out_init(struct out *o, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "image file");
+	if (!S_ISREG(st.st_mode) || st.st_size != 0)
+		return err_msg(err, EINVAL, "image file: not an empty regular file");
+	*o = (struct out){ .fd = fd, .buf = malloc(OUT_BUFFER) };
+	return o->buf ? 0 : err_set(err, ENOMEM, "image file");
+}
+
+void out_release(struct out *o)
+{
+	free(o->buf);
+	o->buf = NULL;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len, uint64_t pos, struct err *err)
+{
+	while (len) {
+		ssize_t n = pwrite(fd, data, len, (off_t)pos);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(err, n < 0 ? errno : EIO, "write image file");
+		data += n;
+		pos += (size_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int flush(struct out *o, struct err *err)
+{
+	int r = write_all(o->fd, o->buf, o->fill, o->pos - o->fill, err);
+
+	if (r == 0)
+		o->fill = 0;
+	return r;
+}
+
+int out_write(struct out *o, const void *data, size_t len, struct err *err)
+{
+	int r = 0;
+
+	if (o->fill + len > OUT_BUFFER)
+		r = flush(o, err);
+	if (r < 0)
+		return r;
+	if (len >= OUT_BUFFER / 4 && !o->fill) {
+		r = write_all(o->fd, data, len, o->pos, err);
+	} else {
+		memcpy(o->buf + o->fill, data, len);
+		o->fill += len;
+	}
+	o->pos += len;
+	return r;
+}
+
+int out_seek(struct out *o, uint64_t pos, struct err *err)
+{
+	uint64_t gap = pos - o->pos;
+	int r = 0;
+
+	assert(pos >= o->pos);
+	if (o->fill && gap <= GAP_MAX && o->fill + gap <= OUT_BUFFER) {
+		memset(o->buf + o->fill, 0, (size_t)gap);
+		o->fill += (size_t)gap;
+	} else if (gap) {
+		r = flush(o, err);
+	}
+	o->pos = pos;
+	return r;
+}
+
+int out_finish(struct out *o, struct err *err)
+{
+	int r = flush(o, err);
+
+	if (r == 0 && ftruncate(o->fd, (off_t)o->pos) < 0)
+		return err_set(err, errno, "image file: set its length");
+	return r;
+}
+
+int out_patch(struct out *o, uint64_t pos, const void *data, size_t len, struct err *err)
+{
+	return write_all(o->fd, data, len, pos, err);
+}
