@@ -124,7 +124,7 @@ int acl_from_text(const char *s, size_t len, uint8_t *dst, size_t *ret_len)
 {
 	struct ace v[ACL_MAX_ENTRIES];
 	const char *end = s + len;
-	unsigned n = 0;
+	unsigned n = 0, tags = 0;
 
 	while (s < end) {
 		size_t piece = 0;
@@ -134,12 +134,17 @@ int acl_from_text(const char *s, size_t len, uint8_t *dst, size_t *ret_len)
 			piece++;
 		if (piece && (n >= ACL_MAX_ENTRIES || parse_ace(s, piece, &e) < 0))
 			return -EBADMSG;
-		if (piece)
+		if (piece) {
+			tags |= e.tag;
 			insert_sorted(v, n++, e);
+		}
 		s += piece + 1;
 	}
 	if (!n)
 		return -EBADMSG;
+	*ret_len = 0;
+	if (!(tags & (ACL_USER | ACL_GROUP | ACL_MASK)))
+		return 0;
 	store_le32(dst, 2);
 	for (unsigned i = 0; i < n; i++) {
 		store_le16(dst + 4 + 8 * i, v[i].tag);
@@ -148,4 +153,24 @@ int acl_from_text(const char *s, size_t len, uint8_t *dst, size_t *ret_len)
 	}
 	*ret_len = 4 + 8 * n;
 	return 0;
+}
+
+uint32_t acl_mode(uint32_t mode, const uint8_t *acl, size_t len)
+{
+	bool masked = false;
+
+	if (len < 4 || len % 8 != 4 || load_le32(acl) != 2)
+		return mode;
+	for (size_t i = 4; i < len; i += 8) {
+		uint32_t tag = load_le16(acl + i), perm = load_le16(acl + i + 2) & 7U;
+
+		if (tag == ACL_USER_OBJ)
+			mode = (mode & ~0700U) | perm << 6;
+		else if (tag == ACL_MASK || (tag == ACL_GROUP_OBJ && !masked))
+			mode = (mode & ~0070U) | perm << 3;
+		else if (tag == ACL_OTHER)
+			mode = (mode & ~0007U) | perm;
+		masked |= tag == ACL_MASK;
+	}
+	return mode;
 }

@@ -228,6 +228,9 @@ static void member_numbers(struct tar *t)
 	e->minor = o->has & OVER_MINOR ? o->minor : h->minor;
 	e->mtime = o->has & OVER_MTIME ? o->mtime : h->mtime;
 	e->mtime_ns = o->has & OVER_MTIME ? o->mtime_ns : 0;
+	for (size_t i = 0; i < o->n_xattrs; i++)
+		if (!strcmp(o->xattrs[i].name, "system.posix_acl_access"))
+			e->mode = acl_mode(e->mode, o->xattrs[i].value, o->xattrs[i].len);
 	e->xattrs = o->xattrs;
 	e->n_xattrs = o->n_xattrs;
 }

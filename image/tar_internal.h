@@ -113,8 +113,15 @@ int tar_map_text(struct tar_map *m, struct tar_text *t, const uint8_t *block, st
 /* tar_map_check() - all of the map within @realsize, and its data of @packed bytes in all */
 int tar_map_check(struct tar_map *m, uint64_t realsize, uint64_t packed, struct err *err);
 
+/*
+ * acl_mode() - permission bits after setting system.posix_acl_access to @acl, as the kernel changes
+ * them; @mode if it is no ACL
+ */
+uint32_t acl_mode(uint32_t mode, const uint8_t *acl, size_t len);
+
 /* acl_from_text() - "user::rwx,group::r-x,...": the bytes of system.posix_acl_*. Return: 0 and
- * *ret_len; -EBADMSG not understood; @dst has room for ACL_MAX_BYTES */
+ * *ret_len, 0 if the ACL says no more than a mode does; -EBADMSG not understood; @dst has room for
+ * ACL_MAX_BYTES */
 #define ACL_MAX_ENTRIES 512
 #define ACL_MAX_BYTES	(4 + 8 * ACL_MAX_ENTRIES)
 int acl_from_text(const char *s, size_t len, uint8_t *dst, size_t *ret_len);

@@ -192,7 +192,7 @@ static int xattr_acl(
 		o->dropped++;
 		return 0;
 	}
-	return tar_over_xattr(o, name, strlen(name), bytes, len, err);
+	return len ? tar_over_xattr(o, name, strlen(name), bytes, len, err) : 0;
 }
 
 static int replace_string(char **s, const struct record *rec, struct err *err)

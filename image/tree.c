@@ -477,11 +477,10 @@ static int each_below(struct tree_inode *dir, tree_fn *fn, void *ctx, struct err
 	int r = tree_list(dir, &names, err);
 
 	for (uint32_t i = 0; r == 0 && i < dir->n_children; i++) {
-		struct tree_inode *inode = names[i]->inode;
-
+		/* The call may put another file behind the name. */
 		r = fn(ctx, dir, names[i], err);
-		if (r == 0 && S_ISDIR(inode->mode))
-			r = each_below(inode, fn, ctx, err);
+		if (r == 0 && S_ISDIR(names[i]->inode->mode))
+			r = each_below(names[i]->inode, fn, ctx, err);
 	}
 	return r;
 }

@@ -149,7 +149,8 @@ int tree_walk(struct tree *t, struct tree_inode *dir, const char *path, size_t l
 int tree_list(const struct tree_inode *dir, struct tree_name ***ret, struct err *err);
 
 /* tree_each() - call @fn for every name, parents first, siblings sorted; -errno of @fn ends it.
- * The root comes without a name (NULL). */
+ * The root comes without a name (NULL). @fn may change name->inode, but neither add nor remove
+ * names. */
 typedef int tree_fn(void *ctx, struct tree_inode *dir, struct tree_name *name, struct err *err);
 int tree_each(struct tree *t, tree_fn *fn, void *ctx, struct err *err);
 

@@ -79,9 +79,10 @@ static int cmd_layer(char **argv, struct err *err)
 		r = layer_finish(l, &res, err);
 	if (r < 0)
 		return r;
-	printf("{\"diff_id\": \"%s\", \"blob_digest\": \"%s\", \"compression\": \"%s\", ", res.diff_id,
-		res.blob_digest, kinds[res.compression]);
-	printf("\"blob_size\": %" PRIu64 ", \"tar_size\": %" PRIu64 ", \"erofs_size\": %" PRIu64 ", ",
+	printf("{\"diff_id\": \"%s\", \"blob_digest\": \"%s\", \"compression\": \"%s\", ",
+		res.diff_id, res.blob_digest, kinds[res.compression]);
+	printf("\"blob_size\": %" PRIu64 ", \"tar_size\": %" PRIu64 ", \"erofs_size\": %" PRIu64
+	       ", ",
 		res.blob_size, res.tar_size, res.erofs_size);
 	printf("\"entries\": %" PRIu64 ", \"inodes\": %" PRIu64 ", \"file_bytes\": %" PRIu64
 	       ", \"dropped\": %" PRIu64 ", ",
@@ -126,7 +127,8 @@ int main(int argc, char **argv)
 	else if (argc >= 4 && !strcmp(argv[1], "flat"))
 		r = cmd_merge(argv + 2, argc - 2, true, &err);
 	else
-		(void)err_msg(&err, EINVAL, "usage: layertool layer BLOB OUT | merge|flat OUT LAYER...");
+		(void)err_msg(
+			&err, EINVAL, "usage: layertool layer BLOB OUT | merge|flat OUT LAYER...");
 	if (r < 0) {
 		fprintf(stderr, "layertool: %s\n", err.msg);
 		return 1;
