@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arbitrary frames and arbitrary TCP segments against the whole stack. Policy denies everything,
- * so nothing leaves; connections to port 53 end in the gateway's own resolver and take the TCP
- * state machine through all its states. Numbers in segments are relative to what the stack sent
- * last, else no input would ever hit the window.
+ * Arbitrary frames and arbitrary TCP segments against the whole stack. Policy denies everything but
+ * pings of the gateway, so nothing leaves; connections to port 53 end in the gateway's own resolver
+ * and take the TCP state machine through all its states. Numbers in segments are relative to what
+ * the stack sent last, else no input would ever hit the window.
  *
  * Input: records of an opcode, a length byte and that many bytes.
  */
@@ -48,12 +48,41 @@ static void segment(struct fake_guest *g, struct cursor *c)
 	fake_tcp(g, gw, &h, c->data + c->pos, cursor_left(c));
 }
 
+/* Payload behind an IP header that is right, whole or a fragment: checksums cannot be guessed. */
+static void packet(struct fake_guest *g, struct cursor *c)
+{
+	uint8_t kind = cursor_u8(c), place = cursor_u8(c), frame[400], *l4;
+	static const uint8_t protos[] = { IP_PROTO_ICMP, IP_PROTO_ICMP6, IP_PROTO_UDP,
+		IP_PROTO_TCP };
+	bool v4 = kind & 4, away = kind & 8;
+	struct ip_addr out4 = IP_V4(198, 51, 100, 1), out6 = { { 0x20, 1, 0xd, 0xb8 } };
+	const struct ip_addr *gw = v4 ? &g->plan.gateway4 : &g->plan.gateway6;
+	struct ip_out ip = { .src = v4 ? &g->plan.guest4 : &g->plan.guest6,
+		.dst = !away ? gw
+		       : v4  ? &out4
+			     : &out6,
+		.proto = protos[kind & 3],
+		.ttl = kind & 16 ? 1 : 255,
+		.l4_len = cursor_left(c),
+		.frag = kind & 32,
+		.frag_off = (uint16_t)((place & 15) * 8),
+		.more_frags = place & 16,
+		.frag_id = place >> 5 };
+
+	l4 = ip_put(eth_put(frame, &g->plan.gateway_mac, &g->plan.guest_mac,
+			    v4 ? ETH_TYPE_IP4 : ETH_TYPE_IP6),
+		&ip);
+	if (ip.l4_len)
+		memcpy(l4, c->data + c->pos, ip.l4_len);
+	(void)fake_send(g, frame, (size_t)(l4 - frame) + ip.l4_len, true);
+}
+
 static void run(struct fake_guest *g, uint8_t op, const uint8_t *p, size_t len)
 {
 	struct cursor c = cursor_init(p, len);
 	uint8_t frame[300];
 
-	switch (op % 6) {
+	switch (op & 7) {
 	case 0: /* raw */
 		(void)fake_send(g, p, len, true);
 		break;
@@ -69,15 +98,18 @@ static void run(struct fake_guest *g, uint8_t op, const uint8_t *p, size_t len)
 		segment(g, &c);
 		break;
 	case 3:
-		fake_udp(g, op & 0x40 ? &g->plan.gateway6 : &g->plan.gateway4, 2000,
-			op & 0x80 ? 67 : 53, p, len);
+		fake_udp(g, op & 0x40 ? &g->plan.gateway6 : &g->plan.gateway4,
+			op & 0x80 ? 68 : 2000, op & 0x80 ? 67 : 53, p, len);
 		break;
 	case 4:
 		g->no_room = !g->no_room;
 		if (!g->no_room)
 			net_to_guest_ready(g->net);
 		break;
-	case 5:
+	case 6:
+		packet(g, &c);
+		break;
+	default:
 		(void)loop_run_once(g->loop, 0, NULL);
 		break;
 	}
@@ -89,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct cursor c = cursor_init(data, len);
 	struct net_stats s;
 
-	if (!g || fake_guest_init(g, "deny@any", NULL) < 0)
+	if (!g || fake_guest_init(g, "allow@host:icmpv4,allow@host:icmpv6,deny@any", NULL) < 0)
 		abort();
 	for (unsigned i = 0; cursor_left(&c) && i < 200; i++) {
 		uint8_t op = cursor_u8(&c);
