@@ -76,13 +76,24 @@ bool limiter_on(const struct limiter *l)
 	return l->bytes.conf.size || l->ops.conf.size;
 }
 
-uint64_t limiter_take(struct limiter *l, size_t len, uint64_t now_ns)
+uint64_t limiter_wait(struct limiter *l, size_t len, uint64_t now_ns)
 {
 	uint64_t a = bucket_wait(&l->bytes, len, now_ns), b = bucket_wait(&l->ops, 1, now_ns);
 
-	if (a || b)
-		return MAX_OF(a, b);
+	return MAX_OF(a, b);
+}
+
+void limiter_pay(struct limiter *l, size_t len)
+{
 	bucket_pay(&l->bytes, len);
 	bucket_pay(&l->ops, 1);
-	return 0;
+}
+
+uint64_t limiter_take(struct limiter *l, size_t len, uint64_t now_ns)
+{
+	uint64_t wait = limiter_wait(l, len, now_ns);
+
+	if (!wait)
+		limiter_pay(l, len);
+	return wait;
 }

@@ -222,6 +222,9 @@ uint64_t bucket_take(struct bucket *b, uint64_t units, uint64_t now_ns);
 /* limiter_take() - one frame of @len bytes. Return as bucket_take(); nothing is paid unless both.
  */
 uint64_t limiter_take(struct limiter *l, size_t len, uint64_t now_ns);
+/* The same in two steps, for frames whose final length is not known when room is taken. */
+uint64_t limiter_wait(struct limiter *l, size_t len, uint64_t now_ns);
+void limiter_pay(struct limiter *l, size_t len);
 bool limiter_on(const struct limiter *l);
 
 /* --- neigh.c, icmp.c, frag.c, udp.c, dhcp.c --- */

@@ -6,7 +6,8 @@
 #include "net/checksum.h"
 #include "net/net_internal.h"
 
-/* The limiter has no credit: come back later, as if the guest had no buffers. */
+/* The limiter has no credit (it is paid when the frame is on its way): come back later, as if the
+ * guest had no buffers. */
 static bool rate_allows(struct net *net, size_t len)
 {
 	uint64_t now, wait;
@@ -14,7 +15,7 @@ static bool rate_allows(struct net *net, size_t len)
 	if (!limiter_on(&net->limit_to))
 		return true;
 	now = clock_mono_ns();
-	wait = limiter_take(&net->limit_to, len, now);
+	wait = limiter_wait(&net->limit_to, len, now);
 	if (!wait)
 		return true;
 	loop_timer_arm(net->to_timer, now + wait);
@@ -46,6 +47,8 @@ void out_commit(struct net *net, struct out *o, const struct net_offload *off, s
 	static const struct net_offload none;
 
 	net->link->commit(net->link_ctx, off ? off : &none, len);
+	if (limiter_on(&net->limit_to))
+		limiter_pay(&net->limit_to, len);
 	net->stats.frames_to_guest++;
 	net->stats.bytes_to_guest += len;
 	net->want_flush = true;

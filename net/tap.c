@@ -18,7 +18,7 @@
 #include "net/packet.h"
 
 #define VNET_LEN	 ((int)sizeof(struct virtio_net_hdr))
-#define FRAMES_PER_ROUND 64
+#define FRAMES_PER_ROUND 256
 
 #define HELD_FRAMES_MAX 4096
 

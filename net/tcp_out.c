@@ -257,6 +257,9 @@ void tcp_push(struct tcp_flow *tf, uint64_t now)
 		}
 		note_sent(tf, (uint32_t)n, now);
 		adapt_chunk(tf, want, (uint32_t)n);
+		/* less than asked for: more, or the end, will be told of (or was, by host_rdhup) */
+		if ((uint32_t)n < want && !tf->host_rdhup && !tf->svc)
+			return;
 	}
 	flow_queue(&tf->f);
 }

@@ -22,7 +22,7 @@
 
 #define UDP_IDLE_NS	 (60 * NS_PER_S)
 #define READS_PER_WAKEUP 64
-#define UDP_PAYLOAD_MAX	 65527
+#define STRAIGHT_MAX	 1536 /* room is taken before the size is known */
 
 void udp_free(struct flow *f)
 {
@@ -46,8 +46,9 @@ static void read_errors(struct flow *f)
 }
 
 /*
- * One datagram that fits a frame goes straight into the guest's buffers; the size is asked for
- * first, because room must be taken by size. Return: false when there is nothing or no room.
+ * One datagram. A small one, as most are, goes straight into the guest's buffers; what is beyond
+ * STRAIGHT_MAX ends in the scratch area, and then all of it does. Return: false when there is
+ * nothing or no room.
  */
 static bool read_one(struct flow *f)
 {
@@ -55,35 +56,36 @@ static bool read_one(struct flow *f)
 	const struct flow_key *k = &f->key;
 	bool v4 = ip_is_v4(&k->peer);
 	size_t hlen = ETH_HDR_LEN + ip_hdr_len(&k->peer, false) + UDP_HDR_LEN;
+	size_t room = MIN_OF((size_t)net->plan.mtu, (size_t)STRAIGHT_MAX) + ETH_HDR_LEN - hlen;
 	struct ip_out ip = {
 		.src = &k->peer, .dst = &k->guest, .proto = IP_PROTO_UDP, .ttl = PKT_TTL
 	};
 	uint8_t hdr[ETH_HDR_LEN + IP6_HDR_LEN + UDP_HDR_LEN], *l4;
 	struct net_offload off = { 0 };
-	struct iovec body[NET_LINK_IOV];
+	struct iovec body[NET_LINK_IOV + 1];
 	struct msghdr msg = { .msg_iov = body };
 	struct out o;
 	uint32_t sum;
-	ssize_t n = recv(f->fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+	unsigned k_body;
+	ssize_t n;
 
-	if (n < 0)
-		return errno == ECONNREFUSED; /* consumed the error; there may be data behind it */
-	if (hlen - ETH_HDR_LEN + (size_t)n > net->plan.mtu) {
-		n = recv(f->fd, net->scratch, SCRATCH_LEN, MSG_DONTWAIT);
-		if (n >= 0)
-			out_datagram(net, &k->peer, k->peer_port, &k->guest, k->guest_port,
-				net->scratch, (size_t)n);
-		return n >= 0;
-	}
-	if (!out_begin(net, hlen + (size_t)n, &o)) {
+	if (!out_begin(net, hlen + room, &o)) {
 		flow_queue(f);
 		return false;
 	}
-	msg.msg_iovlen = iov_slice(o.iov, o.n, hlen, (size_t)n, body, NET_LINK_IOV);
+	k_body = iov_slice(o.iov, o.n, hlen, room, body, NET_LINK_IOV);
+	body[k_body] = (struct iovec){ net->scratch + room, SCRATCH_LEN - room };
+	msg.msg_iovlen = k_body + 1;
 	n = recvmsg(f->fd, &msg, MSG_DONTWAIT);
-	if (n < 0) {
+	if (n < 0 || (size_t)n > room) {
+		if (n > 0)
+			(void)iov_read(body, k_body, 0, net->scratch, room);
 		out_cancel(net);
-		return errno == ECONNREFUSED;
+		if (n > 0)
+			out_datagram(net, &k->peer, k->peer_port, &k->guest, k->guest_port,
+				net->scratch, (size_t)n);
+		/* a refusal was consumed: there may be data behind it */
+		return n > 0 || errno == ECONNREFUSED;
 	}
 	ip.l4_len = UDP_HDR_LEN + (size_t)n;
 	l4 = ip_put(out_eth(net, hdr, v4), &ip);
@@ -109,7 +111,6 @@ static void udp_run(struct flow *f)
 	struct udp_flow *uf = (struct udp_flow *)f;
 	bool got = false;
 
-	read_errors(f);
 	for (unsigned i = 0; i < READS_PER_WAKEUP; i++) {
 		if (!(uf->relay ? udp_relay_receive(uf) : read_one(f)))
 			break;
@@ -130,6 +131,8 @@ static void udp_ready(void *ctx, int fd, uint32_t events)
 {
 	struct flow *f = ctx;
 
+	if (events & EPOLLERR)
+		read_errors(f);
 	udp_run(f);
 	out_flush(f->net);
 }
