@@ -133,6 +133,16 @@ static int setattr_owner(struct fs_req *r)
 	return r->fs->owner == FS_OWNER_HOST ? setattr_owner_host(r) : setattr_owner_xattr(r);
 }
 
+static int set_size(struct fs_req *r, int fd, uint64_t size)
+{
+	int rc = quota_charge(r->fs, fd, size);
+
+	if (rc == 0 && ftruncate(fd, (off_t)size) != 0)
+		rc = -errno;
+	quota_released(r->fs);
+	return rc;
+}
+
 static int setattr_size(struct fs_req *r)
 {
 	const struct fuse_setattr_in *in = &r->arg.setattr;
@@ -152,14 +162,14 @@ static int setattr_size(struct fs_req *r)
 		struct handle *h = handle_get(r->fs, in->fh, r->node->id, HANDLE_FILE);
 		if (!h)
 			return -EBADF;
-		int rc = ftruncate(h->fd, (off_t)in->size) == 0 ? 0 : -errno;
+		int rc = set_size(r, h->fd, in->size);
 		handle_put(r->fs, h);
 		return rc;
 	}
 	cleanup_fd int fd = node_reopen(r->fs, r->node, O_WRONLY);
 	if (fd < 0)
 		return fd;
-	return ftruncate(fd, (off_t)in->size) == 0 ? 0 : -errno;
+	return set_size(r, fd, in->size);
 }
 
 static struct timespec setattr_time(

@@ -58,6 +58,8 @@ enum fs_owner_mode { FS_OWNER_HOST, FS_OWNER_XATTR };
  * @root_fd: the served directory, O_PATH or O_RDONLY; borrowed during fs_server_new() only
  * (duplicated)
  * @read_only: every mutating opcode fails with EROFS
+ * @quota: bytes that the client may add to what was there at its first write, 0: no limit; ENOSPC
+ * beyond (images.md 5.6). Names, links, empty files and attributes are not counted
  * @extra: borrowed, must outlive the server
  * @max_open: files and directories the client may have open; ENFILE beyond. 0: a quarter of
  * RLIMIT_NOFILE, at most 16384
@@ -69,6 +71,7 @@ struct fs_config {
 	int root_fd;
 	bool read_only;
 	enum fs_owner_mode owner;
+	uint64_t quota;
 	const struct fs_extra *extra;
 	unsigned n_extra;
 	unsigned max_open, max_nodes, max_fds;

@@ -106,10 +106,13 @@ struct handle {
 	uint64_t dir_off;
 };
 
+struct quota; /* quota.c */
+
 struct fs_server {
 	int proc_fd; /* O_PATH on /proc/self/fd */
 	bool read_only;
 	enum fs_owner_mode owner;
+	struct quota *quota; /* NULL: none */
 	const struct fs_extra *extra;
 	struct node_key *extra_dir; /* of each; all zero: the root, or nowhere */
 	unsigned n_extra;
@@ -320,6 +323,18 @@ int owner_new_object(
 mode_t owner_host_mode(const struct fs_server *fs, mode_t mode);
 uint32_t rdev_to_wire(unsigned maj, unsigned min);
 dev_t rdev_from_wire(uint32_t rdev);
+
+/* quota.c */
+
+/* quota_new() - for @limit bytes. Return: 0 and *ret (quota_free()); -ENOMEM */
+int quota_new(uint64_t limit, struct quota **ret);
+void quota_free(struct quota *q);
+/* quota_charge() - the file @fd is to reach to @end. Return: 0; -ENOSPC; -errno */
+int quota_charge(struct fs_server *fs, int fd, uint64_t end);
+/* quota_released() - something may have become smaller or gone */
+void quota_released(struct fs_server *fs);
+/* quota_statfs() - the share as large as what may be in it */
+void quota_statfs(struct fs_server *fs, struct fuse_kstatfs *st);
 
 /* extra.c */
 

@@ -96,7 +96,9 @@ ssize_t op_write(struct fs_req *r)
 		if (rc < 0)
 			return rc;
 	}
-	ssize_t n = transfer_run(&t, in->size);
+	int full =
+		in->offset > INT64_MAX ? 0 : quota_charge(r->fs, r->h->fd, in->offset + in->size);
+	ssize_t n = full < 0 ? full : transfer_run(&t, in->size);
 	if (n < 0)
 		return n;
 	out.size = (uint32_t)n;
@@ -128,6 +130,7 @@ ssize_t op_fallocate(struct fs_req *r)
 {
 	const struct fuse_fallocate_in *in = &r->arg.fallocate;
 	uint32_t ok = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+	int rc;
 
 	if (in->mode & ~ok)
 		return -EOPNOTSUPP;
@@ -135,6 +138,10 @@ ssize_t op_fallocate(struct fs_req *r)
 		return -EINVAL;
 	if (r->h->extra)
 		return -EPERM;
+	if (in->mode & FALLOC_FL_PUNCH_HOLE)
+		quota_released(r->fs);
+	else if ((rc = quota_charge(r->fs, r->h->fd, in->offset + in->length)) < 0)
+		return rc;
 	if (fallocate(r->h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) != 0)
 		return -errno;
 	return 0;
@@ -175,6 +182,9 @@ static ssize_t copy_range(struct fs_req *r, const struct handle *to)
 
 	if (r->h->extra || to->extra)
 		return -EXDEV;
+	int rc = quota_charge(r->fs, to->fd, in->off_out + MIN_OF(in->len, COPY_MAX));
+	if (rc < 0)
+		return rc;
 	ssize_t n =
 		copy_file_range(r->h->fd, &off_in, to->fd, &off_out, MIN_OF(in->len, COPY_MAX), 0);
 	return n < 0 ? -errno : n;
@@ -223,6 +233,7 @@ ssize_t op_statfs(struct fs_req *r)
 		.namelen = (uint32_t)st.f_namelen,
 		.frsize = (uint32_t)st.f_frsize,
 	};
+	quota_statfs(r->fs, &out.st);
 	return req_reply(r, &out, sizeof(out));
 }
 
