@@ -129,6 +129,7 @@ static int set_fstype(struct mount_arg *m, const char *value, struct err *err)
 
 static int set_kind(struct mount_arg *m, const char *value, struct err *err)
 {
+	m->kind_given = true;
 	m->disk = strcmp(value, "disk") == 0;
 	if (!m->disk && strcmp(value, "dir") != 0)
 		return err_msg(err, EDOM, "no kind of volume '%s': there are dir and disk", value);
@@ -245,6 +246,8 @@ static int check_volume(const struct mount_arg *m, struct err *err)
 {
 	if (is_path(m->source))
 		return err_msg(err, EDOM, "a volume has a name, not a path: '%s'", m->source);
+	if (m->disk && !m->size_mib)
+		return err_msg(err, EDOM, "kind=disk needs size=");
 	if (!m->disk && m->size_mib)
 		return err_msg(err, EDOM, "size= needs kind=disk");
 	if (m->disk && m->quota)

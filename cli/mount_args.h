@@ -29,7 +29,7 @@ enum mount_arg_kind {
  * @quota:    bytes that the guest may add; 0: no limit
  * @size_mib: of a tmpfs, or of a volume's disk; 0: not given
  * @format:   of MOUNT_IMAGE; @fstype: of its file system, NULL: what the guest finds
- * @disk:     a volume of the kind disk
+ * @disk:     a volume of the kind disk; @kind_given: it must be of this kind
  */
 struct mount_arg {
 	enum mount_arg_kind kind;
@@ -40,7 +40,7 @@ struct mount_arg {
 	uint32_t size_mib;
 	enum block_format format;
 	const char *fstype;
-	bool disk;
+	bool disk, kind_given;
 };
 
 struct mount_args {

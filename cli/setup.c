@@ -209,6 +209,7 @@ void setup_describe_machine(struct run_setup *s, struct vm_config *cfg)
 			.tag = share->tag,
 			.cfg = { .root_fd = share->fd,
 				.read_only = share->read_only,
+				.quota = share->quota,
 				.owner = owner,
 				.extra = share->extra,
 				.n_extra = share->n_extra },

@@ -7,9 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/upper.h"
 #include "cli/run_setup.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
+#include "store/store.h"
 
 /* ---- folders and files ---- */
 
@@ -109,11 +111,62 @@ static int add_image(struct run_setup *s, const struct mount_arg *m, struct err 
 	return disk ? add_disk(s, m, disk, m->fstype) : -EIO;
 }
 
-static int add_volume(struct run_setup *s, const struct mount_arg *m, struct err *err)
+static int format_disk(int dirfd, const char *name, uint64_t size, struct err *err)
 {
-	return err_msg(err, ENOENT,
-		"volume '%s': there are no named volumes yet; a folder begins with '/' or '.'",
-		m->source);
+	const struct upper_config cfg = { .size = size, .durable = true };
+
+	return upper_create(dirfd, name, &cfg, err);
+}
+
+static int use_folder(
+	struct run_setup *s, const struct mount_arg *m, struct volume_use *use, struct err *err)
+{
+	int rc = add_folder(s, m, take_fd(&use->fd), err);
+
+	if (rc == 0)
+		s->share[s->n_shares - 1].quota = use->quota;
+	return rc;
+}
+
+static int use_disk(
+	struct run_setup *s, const struct mount_arg *m, struct volume_use *use, struct err *err)
+{
+	char id[SETUP_TAG_MAX];
+	struct setup_disk *disk;
+
+	setup_id_of(m->guest, id);
+	disk = setup_add_disk(s, id, take_fd(&use->fd), m->flags.readonly, err);
+	if (!disk)
+		return -E2BIG;
+	s->lasting |= !m->flags.readonly;
+	return add_disk(s, m, disk, VOLUME_DISK_FSTYPE);
+}
+
+/* @ret_created: to be removed again if a later step fails */
+static int add_volume(struct run_setup *s, const struct mount_arg *m, struct store *store,
+	bool *ret_created, struct err *err)
+{
+	const struct volume_spec spec = {
+		.name = m->source,
+		.kind = m->disk ? VOLUME_DISK : VOLUME_DIR,
+		.quota_mib = m->quota / MIB(1),
+		.capacity = m->disk ? MIB(m->size_mib) : 0,
+		.format = format_disk,
+	};
+	cleanup_volume_use struct volume_use use = VOLUME_USE_INIT;
+	struct volume_info *known = NULL;
+	int rc = 0;
+
+	/* -v NAME:GUEST takes a volume of either kind. */
+	if (!m->kind_given && catalogue_volume_get(store->catalogue, m->source, &known, NULL) == 0)
+		volume_info_free(known);
+	else
+		rc = volume_ensure(store, &spec, ret_created, err);
+	if (rc == 0)
+		rc = volume_use(store, m->source, m->flags.readonly, &use, err);
+	if (rc < 0)
+		return rc;
+	return use.kind == VOLUME_DISK ? use_disk(s, m, &use, err) : use_folder(s, m, &use, err);
 }
 
 static int add_tmpfs(struct run_setup *s, const struct mount_arg *m)
@@ -135,8 +188,8 @@ static int add_mount(struct run_setup *s, const struct mount_arg *m, struct err 
 		return add_host(s, m, err);
 	case MOUNT_IMAGE:
 		return add_image(s, m, err);
-	case MOUNT_VOLUME:
-		return add_volume(s, m, err);
+	case MOUNT_VOLUME: /* add_volumes() */
+		return 0;
 	case MOUNT_TMPFS:
 		return add_tmpfs(s, m);
 	}
@@ -155,6 +208,43 @@ static void add_default_tmp(struct run_setup *s, const struct run_args *args)
 		(struct tmpfs_mount){ .path = text_of("/tmp"), .size_mib = (uint32_t)mib };
 }
 
+static void remove_created(
+	struct store *store, const struct mount_args *mounts, const bool *created)
+{
+	for (unsigned i = 0; i < mounts->n; i++) {
+		if (created[i])
+			(void)volume_remove(store, mounts->v[i].source, NULL);
+	}
+}
+
+/* The catalogue is closed again before anything is forked. */
+static int add_volumes(struct run_setup *s, const struct mount_args *mounts, struct err *err)
+{
+	cleanup_store struct store store = { 0 };
+	bool created[MOUNT_ARGS_MAX] = { false };
+	int rc;
+
+	rc = store_open(CATALOGUE_WRITE, &store, err);
+	for (unsigned i = 0; i < mounts->n && rc == 0; i++) {
+		if (mounts->v[i].kind == MOUNT_VOLUME)
+			rc = add_volume(s, &mounts->v[i], &store, &created[i], err);
+	}
+	if (rc < 0) {
+		setup_close_worker_ends(s); /* or they would be in use */
+		remove_created(&store, mounts, created);
+	}
+	return rc;
+}
+
+static bool has_volumes(const struct mount_args *mounts)
+{
+	for (unsigned i = 0; i < mounts->n; i++) {
+		if (mounts->v[i].kind == MOUNT_VOLUME)
+			return true;
+	}
+	return false;
+}
+
 int setup_mounts(struct run_setup *s, const struct run_args *args, struct err *err)
 {
 	int rc = 0;
@@ -162,5 +252,8 @@ int setup_mounts(struct run_setup *s, const struct run_args *args, struct err *e
 	add_default_tmp(s, args);
 	for (unsigned i = 0; i < args->mounts.n && rc == 0; i++)
 		rc = add_mount(s, &args->mounts.v[i], err);
+	/* Last, so that no other mount fails once a volume has been created. */
+	if (rc == 0 && has_volumes(&args->mounts))
+		rc = add_volumes(s, &args->mounts, err);
 	return rc;
 }

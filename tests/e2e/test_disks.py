@@ -116,6 +116,33 @@ def test_disk_image_as_root(msb, tmp_path):
     assert refused.code == 1 and "root disk" in one_line_error(refused)
 
 
+@pytest.mark.engine
+def test_volumes_and_formats(msb, busybox, tmp_path):
+    """Named volumes keep what is written, a folder within its quota; a qcow2 image is as good as a raw one."""
+    raw, qcow2 = make_ext4(tmp_path / "fs.raw", 64), tmp_path / "data.qcow2"
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], check=True)
+    home = dict(os.environ, MSB_HOME=str(tmp_path / "home"))
+    (tmp_path / "small").mkdir()
+    options = ["-v", "things:/things", "--mount-named", "pg:/pg:kind=disk,size=64M", "--mount-disk", f"{qcow2}:/q",
+               "-v", f"{tmp_path / 'small'}:/small:quota=2M"]
+    first = msb.sh(busybox, """
+        set -e
+        for i in things pg q; do echo $i >/$i/file; done
+        grep -c -e ' /pg ext4' -e ' /q ext4' /proc/mounts
+        dd if=/dev/zero of=/small/full bs=64k count=100 2>&1 | grep -o 'No space left'
+        df -k /small | tail -1 | awk '{ print ($4 < 64) }'
+        rm /small/full; dd if=/dev/zero of=/small/again bs=64k count=20 2>/dev/null && echo fits
+    """, *options, env=home)
+    assert (first.code, first.text.split("\n")[:-1]) == (0, ["2", "No space left", "1", "fits"]), (first.err, first.text)
+    assert (tmp_path / "small/again").stat().st_size == 20 << 16
+    checked = subprocess.run(["qemu-img", "check", qcow2], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    again = msb.sh(busybox, "cat /things/file /pg/file /q/file", *options, env=home)
+    assert (again.code, again.out) == (0, b"things\npg\nq\n"), again.err
+    other_kind = msb.run("--mount-named", "pg:/d:kind=dir", busybox, "--", "true", env=home)
+    assert other_kind.code == 1 and "pg" in one_line_error(other_kind)
+
+
 def test_image_in_use(msb, busybox, data):
     """Writers exclude each other and readers; readers do not."""
     running = msb.start_run("--mount-disk", f"{data}:/d", busybox, "--", "sh", "-c", "echo up; read go")
