@@ -8,6 +8,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 
 TYPES = {"A": 1, "AAAA": 28, "TXT": 16}
 NXDOMAIN, SERVFAIL = 3, 2
@@ -183,7 +184,8 @@ def parse_reply(message):
 class Resolver:
     """
     UDP and TCP on one port of 127.0.0.1. The name says what to do: an entry of `zone` (name -> list of addresses), or
-    dead.test: no answer; lame.test: SERVFAIL; big.test: truncated on UDP, whole on TCP; anything else: NXDOMAIN.
+    dead.test: no answer; lame.test: SERVFAIL; big.test: truncated on UDP, whole on TCP; slow.test: after a while;
+    anything else: NXDOMAIN.
     """
 
     BIG = [f"93.184.{i // 200}.{i % 200 + 1}" for i in range(60)]
@@ -213,6 +215,8 @@ class Resolver:
             if self.udp in ready:
                 message, peer = self.udp.recvfrom(4096)
                 reply = self.reply(message, "udp")
+                if reply and b"\4slow" in message:
+                    time.sleep(0.4)
                 if reply:
                     self.udp.sendto(reply, peer)
             if self.tcp in ready:

@@ -5,6 +5,9 @@ Guests on the network: what they reach, what they are refused, and how that look
 A boot takes seconds, so a guest is booted once per kind of policy and asked many things (netprobe.c). Its servers run on
 the host's loopback, which a guest reaches by the host alias.
 """
+import functools
+import hashlib
+import http.server
 import json
 import os
 import pathlib
@@ -28,6 +31,7 @@ ZONE = {
     "loop.test": ["::1", "127.0.0.1"],
     "bad.test": ["93.184.216.35"],
     "www.bad.test": ["93.184.216.35"],
+    "slow.test": ["93.184.216.36"],
 }
 
 
@@ -125,7 +129,7 @@ def resolver():
 
 @pytest.fixture(scope="module")
 def published():
-    return {"tcp": net.free_port(), "udp": net.free_port(), "unserved": net.free_port()}
+    return {name: net.free_port() for name in ("tcp", "tcp6", "udp", "unserved", "denied")}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def reach_all(own_msb, busybox, probe, resolver, published):
     guest = Guest(own_msb, busybox, probe, "--net", "all", "--net-ipv6-pool", "fd42:6d73:62::/48",
                   "--dns-nameserver", f"127.0.0.1:{resolver.port}", "--dns-query-timeout-ms", "1500",
                   "-p", f"{published['tcp']}:7000", "-p", f"{published['udp']}:7000/udp",
-                  "-p", f"{published['unserved']}:7001")
+                  "-p", f"{published['unserved']}:7001", "-p", f"[::1]:{published['tcp6']}:7000")
     assert guest.ask("serve", 7000) == ["ok"]
     yield guest
     result = guest.end()
@@ -167,13 +171,13 @@ def own_root(busybox, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def restricted(own_msb, own_root, probe, resolver, http4, proxy, certificate):
+def restricted(own_msb, own_root, probe, resolver, http4, proxy, certificate, published):
     """The default reach and one port of the host; some names are refused; out to the world by a proxy; another pool."""
-    rules = f"deny@*.bad.test,allow@host:tcp:{http4}"
+    rules = f"deny@*.bad.test,allow@host:tcp:{http4},deny:ingress@loopback:tcp:7002"
     env = {**os.environ, "PROXY_PASSWORD": net.Socks5.PASSWORD, "SSL_CERT_FILE": str(certificate)}
     guest = Guest(own_msb, own_root, probe, "--net", "public", "--net-rule", rules, "--log-level", "info",
                   "--dns-nameserver", f"127.0.0.1:{resolver.port}", "--net-ipv6-pool", "fd42:6d73:62::/48",
-                  "--net-ipv4-pool", "10.77.0.0/24", "--trust-host-cas",
+                  "--net-ipv4-pool", "10.77.0.0/24", "--trust-host-cas", "-p", f"{published['denied']}:7002",
                   "--proxy", f"socks5://127.0.0.1:{proxy.server_address[1]}", "--socks5-username", net.Socks5.USER,
                   "--socks5-password-env", "PROXY_PASSWORD", env=env)
     yield guest
@@ -309,6 +313,7 @@ def test_long_answers(reach_all):
 def test_resolver_that_does_not_answer(reach_all):
     assert reach_all.dns(HOST4, "dead.test") == (net.SERVFAIL, False, [])
     assert reach_all.dns(HOST4, "lame.test") == (net.SERVFAIL, False, [])
+    assert reach_all.dns(HOST4, "slow.test") == (0, False, ["93.184.216.36"])
     assert reach_all.dns(HOST4, "plain.test")[0] == 0  # one that is silent holds nobody up
 
 
@@ -343,6 +348,26 @@ def test_published_udp(reach_all, published):
         for size in (1, 1400, 20000):
             client.send(b"u" * size)
             assert client.recv(65536) == b"u" * size
+
+
+def test_published_on_ipv6(reach_all, published):
+    with socket.create_connection(("::1", published["tcp6"]), 30) as client:
+        client.settimeout(30)
+        client.sendall(b"six")
+        assert client.recv(3) == b"six"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", published["tcp6"]), 30)
+
+
+def test_published_but_denied(restricted, published):
+    assert restricted.ask("serve", 7002) == ["ok"]
+    try:
+        with socket.create_connection(("127.0.0.1", published["denied"]), 30) as client:
+            client.settimeout(30)
+            assert client.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    restricted.running.wait_for(b"denied tcp from 127.0.0.1", name="err")
 
 
 def test_published_but_not_served(reach_all, published):
@@ -444,6 +469,37 @@ def test_several_at_once(msb, busybox, http4):
         guest.popen.stdin.close()
     for guest in guests:
         guest.wait()
+
+
+class Repository(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):  # pylint: disable=arguments-differ
+        pass
+
+
+@pytest.mark.engine
+def test_apt_from_the_host(msb, debian, tmp_path):
+    """A package manager at work: index and package, checked by it, from a server on the host."""
+    control = tmp_path / "package/DEBIAN/control"
+    control.parent.mkdir(parents=True)
+    control.write_text("Package: fixture\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\n"
+                       "Description: fixture\n")
+    (tmp_path / "package/usr/share/fixture").mkdir(parents=True)
+    (tmp_path / "package/usr/share/fixture/data").write_bytes(os.urandom(300000))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tmp_path / "package", repository / "fixture.deb"], check=True,
+                   capture_output=True)
+    package = (repository / "fixture.deb").read_bytes()
+    (repository / "Packages").write_text(control.read_text() + f"Filename: ./fixture.deb\nSize: {len(package)}\n"
+                                         f"SHA256: {hashlib.sha256(package).hexdigest()}\n")
+    handler = functools.partial(Repository, directory=repository)
+    with net.serving(net.Threads(("127.0.0.1", 0), handler)) as server:
+        script = (f"echo 'deb [trusted=yes] http://{ALIAS}:{server.server_address[1]}/ ./' >/tmp/list; "
+                  "apt='apt-get -y -q -o Dir::Etc::sourcelist=/tmp/list -o Dir::Etc::sourceparts=- -o Dir::State::Lists=/tmp/lists'; "
+                  "mkdir -p /tmp/lists/partial; cd /tmp && $apt update && $apt download fixture && sha256sum fixture_*.deb; "
+                  "rm -rf /tmp/*")
+        result = msb.sh(debian, script, "--net", "host", seconds=180)
+    assert hashlib.sha256(package).hexdigest() in result.text, result
 
 
 # ---- without a guest ----
