@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <stdbool.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+
+extern char **environ;
+
+int file_read(const char *path, size_t max, struct buf *ret, struct err *err)
+{
+	/* O_NONBLOCK: opening a fifo must not wait for a writer. */
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	uint8_t *to;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, errno, "open '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return err_msg(err, EINVAL, "'%s' is no regular file", path);
+	for (;;) {
+		if (buf_reserve(ret, 64 << 10, &to) < 0)
+			return err_set(err, ENOMEM, "read '%s'", path);
+		n = read(fd, to, 64 << 10);
+		if (n < 0)
+			return err_set(err, errno, "read '%s'", path);
+		if (n == 0)
+			return 0;
+		buf_commit(ret, (size_t)n);
+		if (ret->len > max)
+			return err_msg(err, EFBIG, "'%s' is larger than %zu bytes", path, max);
+	}
+}
+
+/* Read until the end of output, the deadline or the limit. */
+static int collect(
+	int fd, size_t max, uint64_t deadline, struct buf *ret, const char *name, struct err *err)
+{
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		uint64_t now = clock_mono_ns();
+		uint8_t *to;
+		ssize_t n;
+
+		if (now >= deadline)
+			return err_msg(err, ETIMEDOUT, "%s did not end in time", name);
+		if (poll(&p, 1, (int)((deadline - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
+			return err_set(err, errno, "wait for %s", name);
+		if (!p.revents)
+			continue;
+		if (buf_reserve(ret, 4096, &to) < 0)
+			return err_set(err, ENOMEM, "run %s", name);
+		n = read(fd, to, 4096);
+		if (n == 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return err_set(err, errno, "read from %s", name);
+		if (n > 0)
+			buf_commit(ret, (size_t)n);
+		if (ret->len > max)
+			return err_msg(err, EFBIG, "%s wrote more than %zu bytes", name, max);
+	}
+}
+
+/* It closed its output; it may still run. Wait for it until the deadline, then kill it. */
+static int reap(pid_t pid, uint64_t deadline, bool kill_now)
+{
+	int status = 0;
+
+	while (!kill_now && waitpid(pid, &status, WNOHANG) == 0) {
+		if (clock_mono_ns() >= deadline)
+			kill_now = true;
+		else
+			(void)poll(NULL, 0, 5);
+	}
+	if (kill_now) {
+		(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, &status, 0);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int spawn(char *const *argv, int fd, pid_t *ret)
+{
+	posix_spawn_file_actions_t act;
+	int rc;
+
+	(void)posix_spawn_file_actions_init(&act);
+	(void)posix_spawn_file_actions_adddup2(&act, fd, 0);
+	(void)posix_spawn_file_actions_adddup2(&act, fd, 1);
+	rc = posix_spawnp(ret, argv[0], &act, NULL, argv, environ);
+	(void)posix_spawn_file_actions_destroy(&act);
+	return -rc;
+}
+
+int program_run(char *const *argv, const char *input, size_t max, unsigned timeout_ms,
+	struct buf *ret, int *ret_status, struct err *err)
+{
+	uint64_t deadline = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	cleanup_fd int ours = -1, theirs = -1;
+	int sv[2], rc;
+	pid_t pid;
+
+	/* A socket rather than pipes: writing to it can be told not to raise SIGPIPE. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_set(err, errno, "run %s", argv[0]);
+	ours = sv[0];
+	theirs = sv[1];
+	rc = spawn(argv, theirs, &pid);
+	if (rc < 0)
+		return err_set(err, -rc, "run %s", argv[0]);
+	close_fd(&theirs);
+	/* Smaller than a socket's buffer, so this never waits. */
+	(void)send(ours, input, strlen(input), MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)shutdown(ours, SHUT_WR);
+	rc = collect(ours, max, deadline, ret, argv[0], err);
+	*ret_status = reap(pid, deadline, rc < 0);
+	return rc;
+}
