@@ -331,6 +331,12 @@ int cache_artifact_create(struct cache *cache, enum cache_kind kind, const char 
 	return rc < 0 ? rc : cache_file_create(cache, cache->dir[kind], name, ret, err);
 }
 
+int cache_file_rename(
+	struct cache_file *file, enum cache_kind kind, const char *digest, struct err *err)
+{
+	return cache_artifact_name(kind, digest, file->name, err);
+}
+
 int cache_tmp_create(struct cache *cache, int *ret_fd, struct err *err)
 {
 	struct cache_file file;

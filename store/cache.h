@@ -119,6 +119,13 @@ struct cache_file {
 int cache_artifact_create(struct cache *cache, enum cache_kind kind, const char *digest,
 	struct cache_file *ret, struct err *err);
 
+/*
+ * cache_file_rename() - decide anew under which name @file will be published: for what is made
+ * before its digest is known. The caller holds the lock of the artifact @digest.
+ */
+int cache_file_rename(
+	struct cache_file *file, enum cache_kind kind, const char *digest, struct err *err);
+
 /* cache_tmp_create() - a nameless scratch file on the same file system; never published */
 int cache_tmp_create(struct cache *cache, int *ret_fd, struct err *err);
 
