@@ -536,8 +536,9 @@ int tar_feed(struct tar *t, const uint8_t *data, size_t len, struct err *err)
 
 int tar_finish(struct tar *t, struct err *err)
 {
-	bool between =
-		t->state == END || ((t->state == HEADER || t->state == END_HALF) && !t->fill);
+	/* Some writers (umoci insert) leave out even the padding of the last member. */
+	bool between = t->state == END || t->state == PAD ||
+		       ((t->state == HEADER || t->state == END_HALF) && !t->fill);
 
 	if (!between)
 		return err_msg(err, EBADMSG, "tar: the archive ends in the middle of a member");
