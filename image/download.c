@@ -64,8 +64,13 @@ static int begin(struct download *d, struct err *err)
 		.body = on_bytes,
 		.ctx = d };
 
+	int rc;
+
 	exchange_release(&d->x);
-	return exchange_init(&d->x, d->r, &d->r->endpoints[d->endpoint], &q, err);
+	rc = exchange_init(&d->x, d->r, &d->r->endpoints[d->endpoint], &q, err);
+	if (rc == 0)
+		exchange_step(&d->x);
+	return rc;
 }
 
 int download_start(struct registry *r, const struct descriptor *desc, int fd, uint64_t from,

@@ -102,7 +102,10 @@ static int entry_parse(const json_t *j, struct index_entry *e, struct err *err)
 	(void)json_take_text(platform, "os", e->os, sizeof(e->os));
 	(void)json_take_text(platform, "architecture", e->architecture, sizeof(e->architecture));
 	(void)json_take_text(platform, "variant", e->variant, sizeof(e->variant));
-	(void)json_take_text(notes, "org.opencontainers.image.ref.name", e->name, sizeof(e->name));
+	/* The second may be a mere tag; those who write the first write whole names. */
+	if (json_take_text(notes, "io.containerd.image.name", e->name, sizeof(e->name)) < 0)
+		(void)json_take_text(
+			notes, "org.opencontainers.image.ref.name", e->name, sizeof(e->name));
 	e->is_index = is_index_type(e->d.media_type);
 	/* Attestations are manifests too, told apart by a note or an unknown platform. */
 	e->is_image = is_manifest_type(e->d.media_type) &&
@@ -154,7 +157,7 @@ static const char *kind_of(const json_t *doc, const char *content_type)
 static int check_schema(const json_t *doc, const char *content_type, struct err *err)
 {
 	const json_t *version = json_object_get(doc, "schemaVersion");
-	bool old = content_type && strstr(content_type, "manifest.v1+");
+	bool old = content_type && strstr(content_type, "distribution.manifest.v1+");
 
 	if (json_is_integer(version) && json_integer_value(version) == 2 && !old)
 		return 0;

@@ -24,6 +24,18 @@ static int parse(const char *doc, const char *type, struct manifest *m, struct e
 	return manifest_parse(doc, strlen(doc), type, m, err);
 }
 
+static void test_content_types(void **state)
+{
+	static const char doc[] = V2 CONFIG ",\"layers\":[" LAYER(MEDIA_OCI_LAYER) "]}";
+	cleanup_manifest struct manifest m = { .is_index = false }, old = { .is_index = false };
+
+	assert_int_equal(parse(doc, MEDIA_OCI_MANIFEST, &m, NULL), 0);
+	assert_string_equal(m.media_type, MEDIA_OCI_MANIFEST);
+	assert_int_equal(parse(doc, "application/vnd.docker.distribution.manifest.v1+prettyjws",
+				 &old, NULL),
+		-ENOTSUP);
+}
+
 static void test_manifest(void **state)
 {
 	cleanup_manifest struct manifest m = { .is_index = false };
@@ -161,6 +173,7 @@ static void test_refused_configs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_content_types),
 		cmocka_unit_test(test_manifest),
 		cmocka_unit_test(test_refused_manifests),
 		cmocka_unit_test(test_choice),

@@ -104,26 +104,30 @@ static int parse_registries(json_t *reg, struct image_settings *s, struct err *e
 	return rc;
 }
 
-int image_settings_parse(
-	const char *raw, size_t len, const char *home, struct image_settings **ret, struct err *err)
+int image_settings_from(
+	const struct json_t *config, const char *home, struct image_settings **ret, struct err *err)
 {
-	cleanup_json json_t *doc = json_document(raw, len, false, "config.json", err);
-	struct image_settings *s;
+	struct image_settings *s = calloc(1, sizeof(*s));
 	int rc;
 
-	if (!doc)
-		return -EINVAL;
-	s = calloc(1, sizeof(*s));
 	if (!s || asprintf(&s->secrets_dir, "%s/secrets/registries", home) < 0)
 		rc = err_set(err, ENOMEM, "read config.json");
 	else
-		rc = parse_registries(json_object_get(doc, "registries"), s, err);
+		rc = parse_registries(json_object_get(config, "registries"), s, err);
 	if (rc < 0) {
 		image_settings_free(s);
 		return rc;
 	}
 	*ret = s;
 	return 0;
+}
+
+int image_settings_parse(
+	const char *raw, size_t len, const char *home, struct image_settings **ret, struct err *err)
+{
+	cleanup_json json_t *doc = json_document(raw, len, false, "config.json", err);
+
+	return doc ? image_settings_from(doc, home, ret, err) : -EINVAL;
 }
 
 int image_settings_load(

@@ -41,6 +41,11 @@ struct image_settings {
 int image_settings_parse(const char *raw, size_t len, const char *home, struct image_settings **ret,
 	struct err *err);
 
+/* image_settings_from() - the same from the document, a json_t object of jansson; NULL: none */
+struct json_t;
+int image_settings_from(const struct json_t *config, const char *home, struct image_settings **ret,
+	struct err *err);
+
 /* image_settings_load() - the same from the file @path; no such file means no settings */
 int image_settings_load(
 	const char *path, const char *home, struct image_settings **ret, struct err *err);
