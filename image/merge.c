@@ -96,7 +96,7 @@ static int strip(void *ctx, struct tree_inode *dir, struct err *err)
 		struct tree_inode *inode = names[i]->inode;
 
 		if (tree_is_whiteout(inode))
-			tree_remove(dir, names[i]->name, names[i]->len);
+			tree_unlink(dir, names[i]->name, names[i]->len);
 		else if (S_ISDIR(inode->mode))
 			r = strip(ctx, inode, err);
 	}
@@ -129,7 +129,7 @@ static int lay_name(
 	int r = 0;
 
 	if (tree_is_whiteout(upper)) {
-		tree_remove(base, name->name, name->len);
+		tree_unlink(base, name->name, name->len);
 		return 0;
 	}
 	if (S_ISDIR(upper->mode)) {

@@ -327,7 +327,7 @@ int tree_put(struct tree *t, struct tree_inode *dir, const char *name, size_t le
 	return r;
 }
 
-void tree_remove(struct tree_inode *dir, const char *name, size_t len)
+void tree_unlink(struct tree_inode *dir, const char *name, size_t len)
 {
 	struct tree_name *old = tree_find(dir, name, len);
 

@@ -127,8 +127,8 @@ struct tree_name *tree_find(const struct tree_inode *dir, const char *name, size
 int tree_put(struct tree *t, struct tree_inode *dir, const char *name, size_t len,
 	struct tree_inode *inode, struct err *err);
 
-/* tree_remove() - take a name away, if it is there */
-void tree_remove(struct tree_inode *dir, const char *name, size_t len);
+/* tree_unlink() - take a name away, if it is there */
+void tree_unlink(struct tree_inode *dir, const char *name, size_t len);
 void tree_remove_children(struct tree_inode *dir);
 
 /*
