@@ -68,7 +68,7 @@ static int begin(struct download *d, struct err *err)
 
 	exchange_release(&d->x);
 	rc = exchange_init(&d->x, d->r, &d->r->endpoints[d->endpoint], &q, err);
-	if (rc == 0)
+	if (rc == 0 && d->at < d->d.size)
 		exchange_step(&d->x);
 	return rc;
 }

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -337,6 +338,8 @@ static void set_callbacks(struct http_transfer *t)
 
 static int prepare(struct http_transfer *t, const struct http_request *q)
 {
+	char range[32];
+
 	if (add_header(t, "Authorization", q->authorization) < 0 ||
 		add_header(t, "Accept", q->accept) < 0)
 		return -ENOMEM;
@@ -350,8 +353,12 @@ static int prepare(struct http_transfer *t, const struct http_request *q)
 	(void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 	if (t->form)
 		(void)curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->form);
-	if (q->from)
-		(void)curl_easy_setopt(t->easy, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)q->from);
+	if (q->from) {
+		/* Not RESUME_FROM, with which libcurl fails if it gets the whole from the start. */
+		(void)snprintf(range, sizeof(range), "%" PRIu64 "-", q->from);
+		if (curl_easy_setopt(t->easy, CURLOPT_RANGE, range) != CURLE_OK)
+			return -ENOMEM;
+	}
 	t->body = q->body;
 	t->body_ctx = q->body_ctx;
 	t->body_max = q->body_max;

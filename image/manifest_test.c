@@ -31,8 +31,8 @@ static void test_content_types(void **state)
 
 	assert_int_equal(parse(doc, MEDIA_OCI_MANIFEST, &m, NULL), 0);
 	assert_string_equal(m.media_type, MEDIA_OCI_MANIFEST);
-	assert_int_equal(parse(doc, "application/vnd.docker.distribution.manifest.v1+prettyjws",
-				 &old, NULL),
+	assert_int_equal(
+		parse(doc, "application/vnd.docker.distribution.manifest.v1+prettyjws", &old, NULL),
 		-ENOTSUP);
 }
 
