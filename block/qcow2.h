@@ -125,6 +125,16 @@ int qcow2_ref_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret);
 /* qcow2_ref_set() - makes a refcount block if there is none */
 int qcow2_ref_set(struct qcow2 *q, uint64_t cluster, uint64_t refs);
 
+/* qcow2_find_counted() - up to @want adjacent free clusters, whose counts are in one block that
+ * exists */
+int qcow2_find_counted(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n);
+
+/* qcow2_extend() - make the file reach to the end of these clusters. @ret_zero: they were beyond
+ * it, so they are zeroes */
+int qcow2_extend(struct qcow2 *q, uint64_t first, uint64_t n, bool *ret_zero);
+
+/* --- qcow2_alloc.c: lock held for writing --- */
+
 /*
  * qcow2_alloc() - up to @want adjacent clusters, with refcount 1, within the file
  * @ret_zero: they read as zeroes

@@ -146,6 +146,22 @@ static void test_zeroes_and_discard(void **state)
 	assert_true(all(data, 8192, 0)); /* what a hole reads as on the file systems we know */
 }
 
+/* What the guest gives back, the host has again. */
+static void test_discard_frees_space(void **state)
+{
+	struct image *im = *state;
+	struct stat before, after;
+
+	assert_int_equal(fstat(im->fd, &before), 0);
+	assert_int_equal(block_discard(im->b, 4096, SIZE - 8192), 0);
+	assert_int_equal(fstat(im->fd, &after), 0);
+	assert_int_equal(after.st_size, SIZE);
+	assert_int_equal(before.st_blocks - after.st_blocks, (SIZE - 8192) / 512);
+	assert_int_equal(block_write_zeroes(im->b, 0, SIZE, true), 0);
+	assert_int_equal(fstat(im->fd, &after), 0);
+	assert_int_equal(after.st_blocks, 0);
+}
+
 static void test_image_cut_off_underneath(void **state)
 {
 	struct image *im = *state;
@@ -207,6 +223,7 @@ int main(void)
 		image_test(test_ranges),
 		image_test(test_read_only),
 		image_test(test_zeroes_and_discard),
+		image_test(test_discard_frees_space),
 		image_test(test_image_cut_off_underneath),
 		image_test(test_identity),
 		image_test(test_open_refuses),
