@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "virtio/inflight.h"
 #include "virtio/null_dev_test.h"
 
 #define QSIZE	 8
@@ -221,6 +222,42 @@ static void test_undo(void **state)
 	assert_int_equal(pop(f), 0);
 }
 
+/* Heads an earlier process left in flight come first, however often they are put back. */
+static void test_undo_several_across_a_recovery(void **state)
+{
+	struct fixture *f = *state;
+	struct virtqueue *q = &f->dev->queue[0];
+	struct fake_seg s = { f->buf, 16, true };
+	struct inflight_log *log = calloc(1, inflight_log_size(QSIZE));
+	struct virtq_chain c[3];
+
+	q->inflight = log;
+	start(f, EVENT);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(fake_post(f->drv, 0, &s, 1) >= 0);
+		assert_int_equal(pop(f), 1);
+	}
+	fake_driver_stop(f->drv); /* the end of that process */
+	q->inflight = log;
+	start(f, EVENT);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(fake_post(f->drv, 0, &s, 1) >= 0);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(pop(f), 1);
+			c[i] = f->chain;
+			assert_int_equal(c[i].head, i);
+		}
+		assert_int_equal(pop(f), 0);
+		for (unsigned i = 3; i-- > 0;)
+			virtqueue_pop_undo(q, &c[i]);
+		assert_int_equal(q->n_inflight, 0);
+	}
+	fake_driver_stop(f->drv);
+	q->inflight = NULL;
+	free(log);
+}
+
 static void test_event_idx_kicks(void **state)
 {
 	struct fixture *f = *state;
@@ -379,6 +416,7 @@ int main(void)
 		T(test_indices_wrap),
 		T(test_completion_out_of_order),
 		T(test_undo),
+		T(test_undo_several_across_a_recovery),
 		T(test_event_idx_kicks),
 		T(test_event_idx_interrupts),
 		T(test_interrupt_flag),

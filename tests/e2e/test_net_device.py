@@ -80,7 +80,7 @@ def average(text, name):
 @pytest.mark.engine
 def test_bulk_in_large_segments(msb, busybox):
     """Both ways, whole, and in segments beyond the MTU: neither side cuts them up for the other."""
-    data = os.urandom(8 << 20)
+    data = os.urandom(2 << 20)
     port = free_port()
     stats = "/sys/class/net/eth0/statistics"
     with serving(lambda client: client.sendall(data)) as server:
