@@ -475,6 +475,13 @@ void tcp_input(struct net *net, struct pkt *p)
 
 /* --- running --- */
 
+/* May bytes go to the guest? Not before a name that policy asks for has been judged. */
+static bool may_answer(const struct tcp_flow *tf)
+{
+	return tf->early || tf->inspect == INSPECT_OFF ||
+	       (tf->inspect == INSPECT_REQUESTS && tf->http.any);
+}
+
 static void discard_acked(struct tcp_flow *tf)
 {
 	uint32_t end = tf->fin_acked ? tf->fin_seq : tf->snd_una;
@@ -494,7 +501,7 @@ void tcp_run(struct flow *f)
 			tf->svc->input(tf);
 		if (tf->inspect == INSPECT_REQUESTS)
 			tcp_inspect_answer(tf);
-		if (!tf->dead && (tf->early || tf->inspect != INSPECT_WAIT))
+		if (!tf->dead && may_answer(tf))
 			tcp_push(tf, now);
 		if (!tf->dead && tf->ack_now)
 			tcp_send_ack(tf);
