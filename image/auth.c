@@ -62,7 +62,7 @@ static int from_secret(const struct image_settings *s, const struct image_host *
 
 	if (asprintf(&path, "%s/%s", s->secrets_dir, h->secret_name) < 0)
 		return err_set(err, ENOMEM, "read a secret");
-	rc = file_read(path, SECRET_FILE_MAX, &text, err);
+	rc = small_file_read(path, SECRET_FILE_MAX, &text, err);
 	if (rc < 0)
 		return rc;
 	data = (const char *)buf_head(&text);
@@ -159,7 +159,7 @@ static int from_docker(const char *domain, struct credentials *ret, struct err *
 	struct err why = ERR_INIT;
 	int rc;
 
-	rc = path ? file_read(path, DOCKER_FILE_MAX, &text, &why) : -ENOENT;
+	rc = path ? small_file_read(path, DOCKER_FILE_MAX, &text, &why) : -ENOENT;
 	if (rc == -ENOENT)
 		return 0;
 	if (rc == 0)

@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-int file_read(const char *path, size_t max, struct buf *ret, struct err *err)
+int small_file_read(const char *path, size_t max, struct buf *ret, struct err *err)
 {
 	/* O_NONBLOCK: opening a fifo must not wait for a writer. */
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

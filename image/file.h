@@ -9,10 +9,10 @@
 #include "lib/err.h"
 
 /*
- * file_read() - append the regular file @path to @ret
+ * small_file_read() - append the regular file @path to @ret
  * Return: 0; -ENOENT; -EFBIG if it has more than @max bytes; -errno
  */
-int file_read(const char *path, size_t max, struct buf *ret, struct err *err);
+int small_file_read(const char *path, size_t max, struct buf *ret, struct err *err);
 
 /*
  * program_run() - run a program found on the PATH, give it @input, append its output to @ret

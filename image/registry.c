@@ -56,7 +56,7 @@ static int add_ca_file(struct registry *r, const char *path, struct err *err)
 
 	if (!path)
 		return 0;
-	rc = file_read(path, CA_FILE_MAX, &r->ca_pem, err);
+	rc = small_file_read(path, CA_FILE_MAX, &r->ca_pem, err);
 	if (rc == 0 && buf_append(&r->ca_pem, "\n", 1) < 0)
 		rc = err_set(err, ENOMEM, "read '%s'", path);
 	return rc;

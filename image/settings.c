@@ -134,7 +134,7 @@ int image_settings_load(
 	const char *path, const char *home, struct image_settings **ret, struct err *err)
 {
 	cleanup_buf struct buf text = { 0 };
-	int rc = file_read(path, CONFIG_FILE_MAX, &text, err);
+	int rc = small_file_read(path, CONFIG_FILE_MAX, &text, err);
 
 	if (rc == -ENOENT)
 		return image_settings_parse("{}", 2, home, ret, err);
