@@ -45,6 +45,7 @@ struct run_setup {
 	unsigned n_disks;
 	struct image *image;
 	int *parts;
+	uint32_t upper_mib; /* what config.json says of the size; 0: nothing */
 	bool lasting, trust_host_cas;
 
 	char name[MOUNT_ARGS_MAX][SETUP_TAG_MAX];
@@ -73,10 +74,13 @@ void setup_describe_guest(const struct run_setup *s, struct bootstrap *boot);
 /* setup_close_worker_ends() - what only the worker needs, once it has been forked. */
 void setup_close_worker_ends(struct run_setup *s);
 
-/* Inside: cli/setup_root.c, cli/setup_mounts.c */
+/* Inside: cli/setup_root.c, cli/setup_image.c, cli/setup_mounts.c */
 
 /* setup_root() - the root file system and what writes to it go to. */
 int setup_root(struct run_setup *s, const struct run_args *args, struct err *err);
+
+/* setup_image() - pull the image of a reference and attach it, as the last disk so far. */
+int setup_image(struct run_setup *s, const struct run_args *args, struct err *err);
 
 /* setup_mounts() - everything else. */
 int setup_mounts(struct run_setup *s, const struct run_args *args, struct err *err);

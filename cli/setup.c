@@ -253,6 +253,8 @@ void setup_release(struct run_setup *s)
 	for (unsigned i = 0; i < s->n_disks; i++)
 		free(s->disk[i].path);
 	free(s->parts);
+	image_free(s->image);
+	s->image = NULL;
 	s->n_shares = s->n_disks = 0;
 	s->parts = NULL;
 }

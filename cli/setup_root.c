@@ -82,7 +82,10 @@ static int managed_upper(struct run_setup *s, const struct upper_arg *arg, struc
 	struct setup_disk *disk;
 	int fd = -1, rc;
 
-	rc = make_upper(arg->size_mib ? arg->size_mib : UPPER_DEFAULT_MIB, &fd, err);
+	rc = make_upper(arg->size_mib  ? arg->size_mib
+			: s->upper_mib ? s->upper_mib
+				       : UPPER_DEFAULT_MIB,
+		&fd, err);
 	if (rc < 0)
 		return err_wrap(err, "root disk");
 	disk = setup_add_disk(s, "upper", fd, false, err);
@@ -152,10 +155,13 @@ static int root_disk(struct run_setup *s, const struct run_args *args, struct er
 
 static int root_image(struct run_setup *s, const struct run_args *args, struct err *err)
 {
-	return err_msg(err, ENOENT,
-		"'%s' is an image reference, and images cannot be pulled yet; a folder begins with "
-		"'/' or './'",
-		args->image);
+	int rc = setup_image(s, args, err);
+
+	if (rc < 0)
+		return rc;
+	s->root.kind = text_of("oci-erofs");
+	s->root.lower = device_of(&s->disk[s->n_disks - 1], s->device[0]);
+	return add_upper(s, args, err);
 }
 
 int setup_root(struct run_setup *s, const struct run_args *args, struct err *err)
