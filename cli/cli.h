@@ -3,6 +3,7 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/err.h"
@@ -13,16 +14,28 @@
 #define EXIT_USAGE    2 /* msb did not understand */
 #define EXIT_SIGNALED 128
 
-/* struct command - one row of the table in main.c */
+/*
+ * struct command - one row of a table of commands, which ends with NULL
+ * @path:    the words that lead to it, for usage and errors: "volume create"
+ * @aliases: other names, NULL-terminated; NULL: none
+ * @hidden:  works, but is not in the list
+ * @subs:    a group: the commands behind it; @run and @describe are NULL then
+ */
 struct command {
 	const char *name;
-	const char *usage;		   /* what follows the name on the usage line */
+	const char *usage;		   /* what follows the path on the usage line */
 	const char *help;		   /* one line */
 	int (*run)(int argc, char **argv); /* argv[0] is the name; returns the exit code */
 	void (*describe)(void);		   /* the options and what else --help says */
+	const char *path;		   /* NULL: the name */
+	const char *const *aliases;
+	const struct command *const *subs;
+	bool hidden;
 };
 
 extern const struct command command_run;
+extern const struct command command_images, command_rmi;
+extern const struct command command_image, command_volume;
 
 /* cli_start_ns() - when main() began, on the clock of lib/clock.h. */
 uint64_t cli_start_ns(void);

@@ -12,7 +12,15 @@
 
 static const struct command *const commands[] = {
 	&command_run,
+	&command_image,
+	&command_volume,
+	&command_images,
+	&command_rmi,
+	NULL,
 };
+
+/* More than any table has. */
+#define NAMES_MAX 32
 
 static uint64_t start_ns;
 
@@ -40,21 +48,44 @@ int cli_usage_error(const char *command, const struct err *err)
 	return EXIT_USAGE;
 }
 
+static void print_table(const struct command *const *table, FILE *out)
+{
+	(void)fputs("Commands:\n", out);
+	for (; *table; table++) {
+		if ((*table)->hidden)
+			continue;
+		(void)fprintf(out, "  %-12s%s", (*table)->name, (*table)->help);
+		if ((*table)->aliases)
+			(void)fprintf(out, " [also: %s]", (*table)->aliases[0]);
+		(void)fputc('\n', out);
+	}
+}
+
 static void print_help(void)
 {
 	printf("Run untrusted code in small virtual machines.\n\nUsage: msb COMMAND [OPTIONS] "
-	       "...\n\n"
-	       "Commands:\n");
-	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
-		printf("  %-12s%s\n", commands[i]->name, commands[i]->help);
+	       "...\n\n");
+	print_table(commands, stdout);
 	printf("\nOptions:\n  -h, --help     this text; after a command, its own\n"
 	       "  -V, --version  the version of msb\n");
 }
 
-static void print_command_help(const struct command *c)
+static const char *path_of(const struct command *c)
 {
-	printf("%s\n\nUsage: msb %s %s\n", c->help, c->name, c->usage);
-	c->describe();
+	return c->path ? c->path : c->name;
+}
+
+static void print_command_help(const struct command *c, FILE *out)
+{
+	(void)fprintf(out, "%s\n\nUsage: msb %s %s\n", c->help, path_of(c),
+		c->subs ? "COMMAND" : c->usage);
+	if (!c->subs) {
+		c->describe();
+		return;
+	}
+	(void)fputc('\n', out);
+	print_table(c->subs, out);
+	(void)fprintf(out, "\nFor more, see 'msb %s COMMAND --help'.\n", path_of(c));
 }
 
 /* --help counts among the options of msb, so not behind "--". */
@@ -67,20 +98,20 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
-static int unknown_command(const char *word)
+static int unknown_command(const struct command *const *table, const char *path, const char *word)
 {
-	const char *names[ARRAY_LEN(commands) + 1] = { NULL }, *like;
+	const char *names[NAMES_MAX + 1] = { NULL }, *like;
 	struct err err = ERR_INIT;
 
-	for (unsigned i = 0; i < ARRAY_LEN(commands); i++)
-		names[i] = commands[i]->name;
+	for (unsigned i = 0; table[i] && i < NAMES_MAX; i++)
+		names[i] = table[i]->name;
 	like = cli_suggest(word, names);
 	if (word[0] == '-')
 		(void)err_msg(&err, EINVAL, "unexpected argument '%s'", word);
 	else
 		(void)err_msg(&err, EINVAL, "unrecognized command '%s'%s%s%s", word,
 			like ? "; did you mean '" : "", like ? like : "", like ? "'?" : "");
-	return cli_usage_error("", &err);
+	return cli_usage_error(path, &err);
 }
 
 /* A full disk or a closed pipe behind stdout is a failure only if something was printed. */
@@ -91,12 +122,52 @@ static int flush_stdout(int code)
 	return code;
 }
 
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static const struct command *find(const struct command *const *table, const char *word)
+{
+	for (; *table; table++) {
+		const char *const *alias = (*table)->aliases;
+
+		if (strcmp((*table)->name, word) == 0)
+			return *table;
+		for (; alias && *alias; alias++) {
+			if (strcmp(*alias, word) == 0)
+				return *table;
+		}
+	}
+	return NULL;
+}
+
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	if (c->subs && argc < 2) {
+		print_command_help(c, stderr);
+		return EXIT_USAGE;
+	}
+	if (c->subs && !is_help(argv[1])) {
+		const struct command *sub = find(c->subs, argv[1]);
+
+		return sub ? run_command(sub, argc - 1, argv + 1)
+			   : unknown_command(c->subs, path_of(c), argv[1]);
+	}
+	if (wants_help(argc, argv)) {
+		print_command_help(c, stdout);
+		return flush_stdout(EXIT_OK);
+	}
+	return flush_stdout(c->run(argc, argv));
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "--help";
+	const struct command *c;
 
 	start_ns = clock_mono_ns();
-	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+	if (is_help(word)) {
 		print_help();
 		return flush_stdout(EXIT_OK);
 	}
@@ -104,14 +175,6 @@ int main(int argc, char **argv)
 		printf("msb %s\n", MSB_VERSION);
 		return flush_stdout(EXIT_OK);
 	}
-	for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-		if (strcmp(word, commands[i]->name) != 0)
-			continue;
-		if (wants_help(argc - 1, argv + 1)) {
-			print_command_help(commands[i]);
-			return flush_stdout(EXIT_OK);
-		}
-		return commands[i]->run(argc - 1, argv + 1);
-	}
-	return unknown_command(word);
+	c = find(commands, word);
+	return c ? run_command(c, argc - 1, argv + 1) : unknown_command(commands, "", word);
 }
