@@ -34,6 +34,7 @@ struct command {
 };
 
 extern const struct command command_run;
+extern const struct command command_pull, command_load, command_save;
 extern const struct command command_images, command_rmi;
 extern const struct command command_image, command_volume;
 

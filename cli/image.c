@@ -342,8 +342,8 @@ static const struct command tag = {
 	.describe = describe_tag,
 };
 
-static const struct command *const subs[] = { &list, &command_image_inspect, &remove_, &prune, &tag,
-	NULL };
+static const struct command *const subs[] = { &command_pull, &list, &command_image_inspect,
+	&command_load, &command_save, &remove_, &prune, &tag, NULL };
 
 const struct command command_image = {
 	.name = "image",

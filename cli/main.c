@@ -12,6 +12,9 @@
 
 static const struct command *const commands[] = {
 	&command_run,
+	&command_pull,
+	&command_load,
+	&command_save,
 	&command_image,
 	&command_volume,
 	&command_images,

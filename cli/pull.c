@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* msb pull: bring an image into the cache. cli.md 1.3, 5.6. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/command.h"
+#include "cli/image_record.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "image/settings.h"
+#include "lib/clock.h"
+
+#define PASSWORD_MAX 4096
+
+struct pull_args {
+	struct image_pull_options options;
+	bool quiet, password_stdin;
+};
+
+static int set_force(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->options.force = true;
+	return 0;
+}
+
+static int set_quiet(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->quiet = true;
+	return 0;
+}
+
+static int set_insecure(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->options.insecure = true;
+	return 0;
+}
+
+static int set_ca_certs(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->options.ca_certs = value;
+	return 0;
+}
+
+static int set_username(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->options.username = value;
+	return 0;
+}
+
+static int set_password_stdin(void *target, const char *value, struct err *err)
+{
+	((struct pull_args *)target)->password_stdin = true;
+	return 0;
+}
+
+static const struct option_row rows[] = {
+	{ 'f', "force", NULL, "download it even if it is in the cache", set_force },
+	{ 'q', "quiet", NULL, "say nothing but errors", set_quiet },
+	{ 0, "insecure", NULL, "talk plain HTTP to its registry", set_insecure },
+	{ 0, "ca-certs", "FILE", "trust these certificates too (PEM)", set_ca_certs },
+	{ 'u', "username", "USER", "sign in as this user; needs --password-stdin", set_username },
+	{ 0, "password-stdin", NULL, "read the password from standard input", set_password_stdin },
+	{ 0 },
+};
+
+static void describe(void)
+{
+	printf("\nREFERENCE is NAME[:TAG] or NAME@DIGEST, with the registry in front where it is "
+	       "not the\ndefault one: localhost:5000/tools/image:1.2. Interrupted downloads go on "
+	       "where they stopped.\n\nOptions:\n");
+	options_help(rows, stdout);
+}
+
+/* The first line of standard input. */
+static int read_password(char *ret, size_t size, struct err *err)
+{
+	size_t len;
+
+	if (!fgets(ret, (int)size, stdin))
+		return err_msg(err, EIO, "no password on standard input");
+	len = strcspn(ret, "\r\n");
+	if (!ret[len] && len + 1 == size)
+		return err_msg(err, E2BIG, "the password is too long");
+	ret[len] = '\0';
+	return 0;
+}
+
+static int check(struct pull_args *a, char *password, size_t size, struct err *err)
+{
+	if (!a->options.username != !a->password_stdin)
+		return err_msg(err, EINVAL, "--username and --password-stdin belong together");
+	if (!a->password_stdin)
+		return 0;
+	a->options.password = password;
+	return read_password(password, size, err);
+}
+
+static int pull(struct pull_args *a, const char *reference, bool *ret_cached, struct err *err)
+{
+	struct image_settings *settings = NULL;
+	cleanup_store struct store store = { 0 };
+	cleanup_image struct image *image = NULL;
+	struct progress progress;
+	int rc = store_open(CATALOGUE_WRITE, &store, err);
+
+	rc = rc ? rc : image_settings_from(store.home.config, store.home.root, &settings, err);
+	if (rc < 0)
+		return rc;
+	progress_init(&progress, "Pulling", reference, a->quiet);
+	a->options.settings = settings;
+	a->options.progress = progress_event;
+	a->options.progress_ctx = &progress;
+	rc = image_pull(store.cache, reference, &a->options, &image, err);
+	progress_end(&progress);
+	rc = rc ? rc : image_record(&store, image, err);
+	if (rc == 0)
+		*ret_cached = image->was_cached;
+	image_settings_free(settings);
+	return rc;
+}
+
+static int run(int argc, char **argv)
+{
+	struct pull_args a = { 0 };
+	char password[PASSWORD_MAX];
+	const char *reference = NULL;
+	uint64_t start = clock_mono_ns();
+	bool cached = false;
+	struct err err = ERR_INIT;
+	int n, rc, code = command_parse("pull", rows, &a, argc, argv, &reference, 1, &n);
+
+	if (code != EXIT_OK)
+		return code;
+	if (!n)
+		return command_missing("pull", "REFERENCE");
+	rc = check(&a, password, sizeof(password), &err);
+	if (rc == -EINVAL)
+		return cli_usage_error("pull", &err);
+	rc = rc ? rc : pull(&a, reference, &cached, &err);
+	explicit_bzero(password, sizeof(password));
+	if (rc < 0)
+		return output_failed(&err);
+	if (!a.quiet)
+		output_done("Pulled", reference, cached ? "already cached" : NULL,
+			clock_mono_ns() - start);
+	return EXIT_OK;
+}
+
+const struct command command_pull = {
+	.name = "pull",
+	.usage = "[OPTIONS] REFERENCE",
+	.help = "download an image from a registry",
+	.run = run,
+	.describe = describe,
+};

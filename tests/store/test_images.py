@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images on the command line: load, save, list, tag, remove, prune; the cache below."""
+import fcntl
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from conftest import archive, files, layer
+
+ETC = layer({"etc/hostname": b"toy\n"})
+BIN = layer({"bin/sh": b"x" * 70000})
+
+
+@pytest.fixture
+def toy(home, tmp_path):
+    """A home with the image toy, and its archive."""
+    home.archive = archive(tmp_path / "toy.tar", ["toy:latest"], ETC, BIN)
+    home.ok("load", "-q", "-i", home.archive)
+    return home
+
+
+def artifacts(home):
+    return [f for f in files(home.path / "cache") if f.endswith(".erofs")]
+
+
+def test_load_and_inspect(toy):
+    image, = toy.json("image", "ls")
+    assert image["reference"] == "docker.io/library/toy:latest"
+    assert (image["architecture"], image["os"], image["layer_count"]) == ("amd64", "linux", 2)
+    assert image["size_bytes"] == len(ETC) + len(BIN)
+    config = toy.json("image", "inspect", "toy")["config"]
+    assert (config["env"], config["cmd"], config["entrypoint"]) == (["PATH=/bin", "A=b"], ["/bin/sh"], None)
+    assert (config["working_dir"], config["user"], config["labels"]) == ("/w", "1000", {"k": "v"})
+    assert "  Cmd:          /bin/sh\n" in toy.ok("image", "inspect", "toy")
+    assert len(artifacts(toy)) == 3
+
+
+def test_load_from_a_pipe_with_tags(toy, tmp_path):
+    with open(archive(tmp_path / "untagged.tar", None, ETC), "rb") as stream:
+        refused = toy.run("load", stdin=stream)
+    assert refused.returncode == 1 and "--tag" in refused.stderr
+    with open(tmp_path / "untagged.tar", "rb") as stream:
+        done = toy.run("image", "load", "-t", "one", "-t", "localhost:5000/two:2", stdin=stream)
+    assert done.returncode == 0 and done.stderr.count("✓ Loaded") == 2
+    assert set(toy.ok("images", "-q").split()) == {
+        "docker.io/library/one:latest", "localhost:5000/two:2", "docker.io/library/toy:latest"}
+    assert len(artifacts(toy)) == 4, "the layer is shared"
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_save_and_load_again(toy, tmp_path, form):
+    out = tmp_path / "out.tar"
+    toy.ok("save", "--format", form, "-o", out, "toy")
+    first = out.read_bytes()
+    toy.ok("save", "--format", form, "-o", out, "toy")
+    assert out.read_bytes() == first
+    assert [p.name for p in tmp_path.glob("out.tar*")] == ["out.tar"]
+    before = toy.json("image", "inspect", "toy")["config"]
+    toy.ok("rmi", "toy")
+    toy.ok("load", "-i", out)
+    after = toy.json("image", "inspect", "toy")["config"]
+    assert {k: v for k, v in after.items() if k != "digest"} == {k: v for k, v in before.items() if k != "digest"}
+
+
+def test_a_failed_save_leaves_what_was_there(toy, tmp_path):
+    (tmp_path / "out.tar").write_text("precious")
+    done = toy.run("save", "-o", tmp_path / "out.tar", "toy", "nope")
+    assert done.returncode == 1 and "nope" in done.stderr
+    assert (tmp_path / "out.tar").read_text() == "precious"
+    assert [p.name for p in tmp_path.glob("out.tar*")] == ["out.tar"]
+
+
+def test_tags_and_removal(toy):
+    toy.ok("image", "tag", "toy", "mine:1")
+    toy.ok("image", "rm", "docker.io/library/toy:latest")
+    assert toy.ok("image", "ls", "-q") == "docker.io/library/mine:1\n"
+    assert len(artifacts(toy)) == 3
+    toy.ok("image", "inspect", "mine:1")
+    toy.ok("image", "rm", "mine:1")
+    assert artifacts(toy) == []
+
+
+def test_an_image_in_use_stays(toy):
+    held = [os.open(toy.path / "cache" / f, os.O_RDONLY) for f in artifacts(toy)]
+    for fd in held:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    done = toy.run("image", "rm", "toy")
+    assert done.returncode == 1 and f"(pid {os.getpid()})" in done.stderr
+    assert toy.json("image", "prune", "-y")["image_refs_removed"] == 0
+    toy.ok("image", "rm", "-f", "toy")
+    assert len(artifacts(toy)) == 3, "a running sandbox keeps its files"
+    for fd in held:
+        os.close(fd)
+    pruned = toy.json("image", "prune", "-y")
+    assert (pruned["layers_removed"], pruned["fsmeta_removed"]) == (2, 1)
+    assert pruned["bytes_reclaimed"] >= len(BIN)
+    assert [f for f in files(toy.path / "cache") if not f.endswith(".lock")] == []
+
+
+def test_the_cache_can_be_moved(toy, tmp_path):
+    toy.path.rename(tmp_path / "elsewhere")
+    toy.path = tmp_path / "elsewhere"
+    toy.env["MSB_HOME"] = str(toy.path)
+    toy.ok("save", "-o", tmp_path / "out.tar", "toy")
+    for name in files(toy.path / "cache"):
+        assert b"/home" not in (toy.path / "cache" / name).read_bytes()
+
+
+def test_damage_is_mended_by_loading_again(toy, tmp_path):
+    for name in artifacts(toy):
+        os.truncate(toy.path / "cache" / name, 0)
+    done = toy.run("save", "-o", tmp_path / "out.tar", "toy")
+    assert done.returncode == 1
+    toy.ok("load", "-i", toy.archive)
+    toy.ok("save", "-o", tmp_path / "out.tar", "toy")
+
+
+def test_loads_that_are_killed_beside_prunes(toy, tmp_path):
+    """SIGKILL at any moment leaves a cache that works, and a prune that leaves nothing else."""
+    path = archive(tmp_path / "big.tar", ["big:1"], *(layer({f"f{i}": random.randbytes(1 << 20)}) for i in range(4)))
+    for i in range(8):
+        process = toy.start("load", "-i", path)
+        prune = toy.start("image", "prune", "-y")
+        time.sleep(i / 20)  # not waited for: any moment is as good
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        _, err = prune.communicate(timeout=60)
+        assert prune.returncode == 0, err
+    toy.ok("load", "-i", path)
+    toy.ok("save", "-o", tmp_path / "out.tar", "big:1")
+    toy.ok("image", "prune", "-y")
+    assert [f for f in files(toy.path / "cache") if not f.endswith(".lock")] == []
