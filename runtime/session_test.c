@@ -664,6 +664,97 @@ static void test_guest_init_error(void **state)
 	teardown(&f);
 }
 
+/* struct patches - @left frames to give, then @result */
+struct patches {
+	unsigned left;
+	int result;
+	char data[1000];
+};
+
+static int next_patch(void *ctx, struct patch *ret, struct err *err)
+{
+	struct patches *p = ctx;
+
+	if (p->left == 0)
+		return p->result < 0 ? err_set(err, p->result, "copy '/x'") : 0;
+	p->left--;
+	*ret = (struct patch){
+		.op = text_of("append"),
+		.path = text_of("/x"),
+		.data = { (const uint8_t *)p->data, sizeof(p->data) },
+	};
+	return 1;
+}
+
+/* The types of all frames that wait for the guest, in order. */
+static unsigned heard(struct fixture *f, enum message_type *types, unsigned max)
+{
+	struct frame_reader in = { 0 };
+	struct frame frame;
+	unsigned n = 0;
+	uint8_t *room;
+	size_t len;
+	ssize_t got;
+
+	while (frame_reader_space(&in, &room, &len) == 0 &&
+		(got = recv(f->guest_fd, room, len, MSG_DONTWAIT)) > 0) {
+		frame_reader_commit(&in, (size_t)got);
+		while (frame_reader_next(&in, &frame) == 1 && n < max) {
+			cleanup_cbor_pool struct cbor_pool pool = { 0 };
+			struct message msg;
+
+			assert_int_equal(message_open(&frame, &pool, &msg, NULL), 0);
+			types[n++] = msg.type;
+		}
+	}
+	frame_reader_release(&in);
+	return n;
+}
+
+/* Between bootstrap and acknowledgement, the last one saying so. */
+static void test_patches(void **state)
+{
+	struct patches patches = { .left = 20 };
+	enum message_type types[32];
+	struct fixture f;
+	unsigned n;
+
+	setup_fake(&f);
+	f.cfg.next_patch = next_patch;
+	f.cfg.patch_ctx = &patches;
+	guest_say(&f, 0, MSG_ERROR, &(struct core_error){ text_of("x"), text_of("enough"), { 0 } });
+	run(&f, 1, "enough");
+	n = heard(&f, types, 32);
+	assert_int_equal(types[0], MSG_BOOTSTRAP);
+	assert_true(n >= 2);
+	assert_int_equal(types[n - 1], MSG_SHUTDOWN);
+	teardown(&f);
+
+	setup_fake(&f);
+	patches = (struct patches){ .left = 20 };
+	f.cfg.next_patch = next_patch;
+	f.cfg.patch_ctx = &patches;
+	start(&f);
+	session_signal(f.session, SIGTERM);
+	guest_ready(&f);
+	guest_say(&f, 1, MSG_EXEC_EXITED, &(struct exec_exited){ 3, 0 });
+	finish(&f, 3);
+	teardown(&f);
+}
+
+static void test_patches_that_fail(void **state)
+{
+	struct patches patches = { .left = 2, .result = -EACCES };
+	struct fixture f;
+
+	setup_fake(&f);
+	f.cfg.next_patch = next_patch;
+	f.cfg.patch_ctx = &patches;
+	run(&f, 1, "copy '/x': Permission denied");
+	assert_int_equal(patches.left, 0);
+	teardown(&f);
+}
+
 static void test_refused_bootstrap(void **state)
 {
 	struct fixture f;
@@ -810,6 +901,8 @@ int main(void)
 		cmocka_unit_test(test_guest_hangs_up),
 		cmocka_unit_test(test_agent_dies),
 		cmocka_unit_test(test_guest_init_error),
+		cmocka_unit_test(test_patches),
+		cmocka_unit_test(test_patches_that_fail),
 		cmocka_unit_test(test_refused_bootstrap),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_odd_frames),
