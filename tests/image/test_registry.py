@@ -238,7 +238,7 @@ def test_killed_and_resumed(plain_registry, tool, tmp_path):
     ref = f"{plain_registry.host}/x/large:t"
     servers.push(write_layout(tmp_path / "oci", {"t": image}), "t", ref, "--dest-tls-verify=false")
     chance = random.Random(1)
-    for _ in range(12):
+    for _ in range(6):
         with subprocess.Popen(tool.command("pull", "insecure=1", ref), stdout=subprocess.DEVNULL, env=tool.env) as pull:
             with_timer = threading.Timer(chance.uniform(0.02, 0.6), pull.send_signal, [signal.SIGKILL])
             with_timer.start()
