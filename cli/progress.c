@@ -20,6 +20,7 @@ void progress_init(struct progress *p, const char *verb, const char *target, boo
 	p->out = !quiet && isatty(STDERR_FILENO) ? stderr : NULL;
 	p->verb = verb;
 	p->target = target;
+	p->last_ns = clock_mono_ns(); /* what is done at once shows nothing */
 }
 
 /* Back to the first of our lines, each of them empty. */

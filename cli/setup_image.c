@@ -8,22 +8,46 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/image_record.h"
+#include "cli/progress.h"
 #include "cli/run_setup.h"
 #include "image/settings.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "store/store.h"
+
+/* An image that the catalogue does not know would be pruned. Running goes on without. */
+static void record(struct store *store, const struct image *image)
+{
+	struct err err = ERR_INIT;
+	int rc = image->was_cached
+			 ? catalogue_has_manifest(store->catalogue, image->manifest_digest, &err)
+			 : 0;
+
+	if (rc == 0)
+		rc = image_record(store, image, &err);
+	if (rc < 0)
+		log_warn("%s", err.msg);
+}
 
 static int pull(
 	struct store *store, const struct run_args *args, struct image **ret, struct err *err)
 {
 	struct image_pull_options options = { .policy = args->pull };
 	struct image_settings *settings = NULL;
+	struct progress progress;
 	int rc = image_settings_from(store->home.config, store->home.root, &settings, err);
 
+	progress_init(&progress, "Pulling", args->image, false);
 	options.settings = settings;
+	options.progress = progress_event;
+	options.progress_ctx = &progress;
 	if (rc == 0)
 		rc = image_pull(store->cache, args->image, &options, ret, err);
+	progress_end(&progress);
 	image_settings_free(settings);
+	if (rc == 0)
+		record(store, *ret);
 	return rc;
 }
 
