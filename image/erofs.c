@@ -665,8 +665,10 @@ int erofs_lookup(
 		r = damaged(err, "its root is not a directory");
 	if (r == 0)
 		r = look_up(l, path, follow, &found);
-	if (r < 0)
-		return err_wrap(err, "'%s'", path);
+	if (r < 0) {
+		(void)err_wrap(err, "'%s'", path);
+		return r;
+	}
 	*ret = found;
 	return 0;
 }

@@ -49,7 +49,8 @@ enum layer_compression { LAYER_PLAIN, LAYER_GZIP, LAYER_ZSTD };
  * @max_entries:     members of the archive, 1,000,000
  * @max_path:        bytes of a path or link target, 4096
  * @max_depth:       components of a path, 128
- * @max_ratio:       uncompressed to compressed bytes, looked at beyond the first GiB: 256
+ * @max_ratio:       uncompressed to compressed bytes, looked at beyond an eighth of @max_tar_bytes:
+ * 256
  */
 struct layer_limits {
 	uint64_t max_tar_bytes, max_total_bytes, max_file_bytes, max_meta_bytes;

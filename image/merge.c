@@ -217,7 +217,7 @@ static int add_layers(
 	for (unsigned i = 0; r == 0 && i < n; i++) {
 		r = add_layer(m, i, fds[i], md, err);
 		if (r < 0)
-			r = err_wrap(err, "layer %u", i + 1);
+			(void)err_wrap(err, "layer %u", i + 1);
 	}
 	if (r == 0 && EVP_DigestFinal_ex(md, hash, NULL) != 1)
 		r = err_msg(err, EIO, "the SHA-256 implementation failed");

@@ -83,6 +83,13 @@ static size_t padding(uint64_t size)
 	return (size_t)(-size & (TAR_BLOCK_SIZE - 1));
 }
 
+/* Return: @r, with @path in front of its message. */
+static int about(const char *path, int r, struct err *err)
+{
+	(void)err_wrap(err, "'%s'", path);
+	return r;
+}
+
 static void member_done(struct tar *t)
 {
 	t->dropped += t->over.dropped;
@@ -151,7 +158,7 @@ static int begin_data(struct tar *t, struct err *err)
 	if (t->over.map.v || e->map) {
 		r = tar_map_check(&t->over.map, e->size, t->packed, err);
 		if (r < 0)
-			return err_wrap(err, "'%s'", e->path);
+			return about(e->path, r, err);
 		/* A hole from end to end has no pieces, but is a map. */
 		e->n_map = t->over.map.n;
 		e->map = e->n_map ? t->over.map.v : &no_pieces;
@@ -274,7 +281,7 @@ static int gnu_map_block(struct tar *t, struct err *err)
 	int r = tar_map_gnu(&t->over.map, t->block, 21, err);
 
 	if (r < 0)
-		return err_wrap(err, "'%s'", t->entry.path);
+		return about(t->entry.path, r, err);
 	return t->block[504] ? 0 : begin_data(t, err);
 }
 
@@ -378,10 +385,10 @@ static int header_block(struct tar *t, struct err *err)
 {
 	int r = tar_header_parse(t->block, &t->head, err);
 
+	if (r < 0 && t->entries)
+		(void)err_wrap(err, "after %llu members", (unsigned long long)t->entries);
 	if (r < 0)
-		return t->entries
-			       ? err_wrap(err, "after %llu members", (unsigned long long)t->entries)
-			       : r;
+		return r;
 	if (r == 1) {
 		t->state = END_HALF;
 		if (t->over.has & OVER_ANY)
