@@ -221,8 +221,8 @@ static void test_headers(void **state)
 	h = tb_header(&b, "dev", '3', NULL, 0);
 	tb_patch(&b, h, 329, "7777777", 8);
 	expect(&b, EBADMSG, "device number");
-	(void)tb_file(&b, "f", "x");
-	b.len -= 100;
+	(void)tb_file(&b, "f", "data that is cut off");
+	b.len -= 500;
 	expect(&b, EBADMSG, "middle of a member");
 	(void)tb_file(&b, "f", "x");
 	tb_zeros(&b, 512);
