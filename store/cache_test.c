@@ -109,10 +109,11 @@ static void damaged_artifacts_are_not_there(void **state)
 	cleanup_cache struct cache *c = open_cache(*state);
 	cleanup_cache_file struct cache_file f = CACHE_FILE_INIT;
 	int layers = c->dir[CACHE_DIR_LAYERS];
-	cleanup_fd int fd = publish(c, CACHE_LAYER, A), other = -1;
+	cleanup_fd int other = -1;
 	struct err err = ERR_INIT;
 	char junk[4096] = { 1 };
 
+	close(publish(c, CACHE_LAYER, A));
 	put_file(layers, "sha256_" HEX64 ".erofs", junk, sizeof(junk));
 	assert_int_equal(cache_artifact_open(c, CACHE_LAYER, A, &other, NULL, &err), -ENOENT);
 	put_file(layers, "sha256_" HEX64 ".erofs", "", 0);
