@@ -19,12 +19,45 @@
 
 #define ROUTE_METRIC 1024
 
-/* Kernel ABI (linux/ipv6.h), whose header does not go together with the C library's. */
-struct in6_ifreq_abi {
-	struct in6_addr addr;
-	uint32_t prefix_len;
-	int ifindex;
+/* Kernel ABI (linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h): musl has no kernel headers. */
+#define NETLINK_ROUTE_ABI   0
+#define NLMSG_ERROR_ABI	    2
+#define RTM_NEWADDR_ABI	    20
+#define NLM_F_REQUEST_ABI   0x001
+#define NLM_F_ACK_ABI	    0x004
+#define NLM_F_EXCL_ABI	    0x200
+#define NLM_F_CREATE_ABI    0x400
+#define IFA_ADDRESS_ABI	    1
+#define IFA_LOCAL_ABI	    2
+#define IFA_F_NODAD_ABI	    0x02
+#define IFA_F_PERMANENT_ABI 0x80
+
+struct nlmsghdr_abi {
+	uint32_t len;
+	uint16_t type, flags;
+	uint32_t seq, pid;
 };
+
+struct address_attr {
+	uint16_t len, type;
+	struct in6_addr addr;
+};
+
+struct address_request {
+	struct nlmsghdr_abi hdr;
+	uint8_t family, prefix_len, flags, scope;
+	uint32_t ifindex;
+	struct address_attr local, address;
+};
+
+struct netlink_answer {
+	struct nlmsghdr_abi hdr;
+	int32_t error; /* 0, -errno */
+	struct nlmsghdr_abi request;
+};
+
+_Static_assert(sizeof(struct address_request) == 64, "as on the wire: no padding");
+_Static_assert(sizeof(struct netlink_answer) == 36, "as on the wire: no padding");
 
 /* ---- checking ---- */
 
@@ -123,7 +156,7 @@ static int set_up(const struct boot_network *net, int fd, struct err *err)
 	return 0;
 }
 
-/* Best effort: without it the address is usable a second later. */
+/* Best effort: the kernel's own defaults work too. */
 static void set_ipv6_knob(const struct boot_network *net, const char *knob)
 {
 	char path[128];
@@ -176,22 +209,59 @@ static int add_v4(const struct boot_network *net, int fd, struct err *err)
 	return 0;
 }
 
+/*
+ * By netlink, which can say that nobody else has the address: it is usable when this returns. With
+ * the older ioctl() it stays tentative until a worker of the kernel has run, even where duplicates
+ * are not looked for, and until then nobody can bind to it. The kernel answers a request within
+ * send(), so that recv() does not wait.
+ */
+static int add_address6(const struct boot_network *net, int ifindex, struct err *err)
+{
+	cleanup_fd int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE_ABI);
+	struct address_request req = {
+		.hdr = { .len = sizeof(req),
+			.type = RTM_NEWADDR_ABI,
+			.flags = NLM_F_REQUEST_ABI | NLM_F_ACK_ABI | NLM_F_CREATE_ABI |
+				 NLM_F_EXCL_ABI },
+		.family = AF_INET6,
+		.prefix_len = net->ipv6.prefix_len,
+		.flags = IFA_F_NODAD_ABI | IFA_F_PERMANENT_ABI,
+		.ifindex = (uint32_t)ifindex,
+		.local = { .len = sizeof(req.local), .type = IFA_LOCAL_ABI },
+		.address = { .len = sizeof(req.address), .type = IFA_ADDRESS_ABI },
+	};
+	struct netlink_answer answer;
+	ssize_t n = -1;
+
+	memcpy(&req.local.addr, net->ipv6.address.data, sizeof(req.local.addr));
+	req.address.addr = req.local.addr;
+	if (fd >= 0 && send(fd, &req, sizeof(req), 0) == (ssize_t)sizeof(req))
+		n = recv(fd, &answer, sizeof(answer), MSG_DONTWAIT);
+	if (n < 0)
+		return err_set(err, errno, "set the IPv6 address of %s", net->interface.s);
+	if (n < (ssize_t)sizeof(answer) || answer.hdr.type != NLMSG_ERROR_ABI)
+		return err_set(err, EPROTO, "set the IPv6 address of %s", net->interface.s);
+	if (answer.error && answer.error != -EEXIST)
+		return err_set(err, -answer.error, "set the IPv6 address of %s", net->interface.s);
+	return 0;
+}
+
 static int add_v6(const struct boot_network *net, int fd4, struct err *err)
 {
 	cleanup_fd int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct in6_rtmsg route = { .rtmsg_flags = RTF_UP | RTF_GATEWAY,
 		.rtmsg_metric = ROUTE_METRIC };
-	struct in6_ifreq_abi addr = { .prefix_len = net->ipv6.prefix_len };
 	struct ifreq req = request_for(net);
+	int ret;
 
 	if (fd < 0)
 		return errno == EAFNOSUPPORT ? 0 : err_set(err, errno, "open an IPv6 socket");
 	if (ioctl(fd4, SIOCGIFINDEX, &req) < 0)
 		return err_set(err, errno, "number of %s", net->interface.s);
-	memcpy(&addr.addr, net->ipv6.address.data, sizeof(addr.addr));
-	addr.ifindex = route.rtmsg_ifindex = req.ifr_ifindex;
-	if (ioctl(fd, SIOCSIFADDR, &addr) < 0 && errno != EEXIST)
-		return err_set(err, errno, "set the IPv6 address of %s", net->interface.s);
+	ret = add_address6(net, req.ifr_ifindex, err);
+	if (ret < 0)
+		return ret;
+	route.rtmsg_ifindex = req.ifr_ifindex;
 	memcpy(&route.rtmsg_gateway, net->ipv6.gateway.data, sizeof(route.rtmsg_gateway));
 	if (ioctl(fd, SIOCADDRT, &route) < 0 && errno != EEXIST)
 		return err_set(err, errno, "set the default route for IPv6");

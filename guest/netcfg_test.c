@@ -59,13 +59,23 @@ static void read_file(const char *path, char *dst, size_t size)
 	dst[fread(dst, 1, size - 1, f)] = '\0';
 }
 
+/* What a tentative address is not good for. */
+static void bind_to(const uint8_t *addr)
+{
+	cleanup_fd int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6 };
+
+	memcpy(&sin6.sin6_addr, addr, sizeof(sin6.sin6_addr));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin6, sizeof(sin6)), 0);
+}
+
 static void test_sets_everything_up(void **state)
 {
 	cleanup_fd int tap = -1, fd = -1;
 	struct boot_network net = network();
 	struct ifreq req = { .ifr_name = "eth0" };
 	struct err err = ERR_INIT;
-	char text[4096];
+	char text[4096], *line;
 
 	if (!make_interface(&tap)) {
 		print_message("impossible here: no network namespace with a TAP device\n");
@@ -88,10 +98,12 @@ static void test_sets_everything_up(void **state)
 	assert_non_null(strstr(text, "eth0\t00000000\t050010AC\t0003"));
 	read_file("/proc/self/net/ipv6_route", text, sizeof(text));
 	assert_non_null(strstr(text, "fd420000000000000000000000000001 00000400"));
-	/* Its flags are 80, permanent, without 40, tentative: nothing had to be waited for. */
+	/* Its flags are 82, permanent and without duplicate detection; not 40, tentative. */
 	read_file("/proc/self/net/if_inet6", text, sizeof(text));
-	assert_non_null(strstr(text, "fd420000000000000000000000000002"));
-	assert_non_null(strstr(text, " 40 00 80     eth0"));
+	line = strstr(text, "fd420000000000000000000000000002 ");
+	assert_non_null(line);
+	assert_non_null(strstr(line, " 40 00 82     eth0"));
+	bind_to(addr6);
 	/* What is there already is no failure. */
 	assert_int_equal(netcfg_apply(&net, NULL), 0);
 }
