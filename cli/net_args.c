@@ -100,6 +100,17 @@ static int set_show(void *target, const char *value, struct err *err)
 	return 0;
 }
 
+static int set_deployment(void *target, const char *value, struct err *err)
+{
+	bool multi = strcmp(value, "multi-tenant") == 0;
+
+	if (!multi && strcmp(value, "single-tenant") != 0)
+		return err_msg(
+			err, EINVAL, "'%s' is neither 'single-tenant' nor 'multi-tenant'", value);
+	((struct net_args *)target)->multi_tenant = multi;
+	return 0;
+}
+
 /* ---- ports, names, addresses ---- */
 
 static int add_port(struct net_config *c, const char *value, struct err *err)
@@ -288,6 +299,9 @@ const struct option_row net_options[] = {
 		set_default_ingress },
 	{ 0, "net-strict", NULL, "allow by host name only where the request proves the name",
 		set_strict },
+	{ 0, "deployment-profile", "PROFILE",
+		"single-tenant (default); multi-tenant: only what a shared host lets guests do",
+		set_deployment },
 	{ 0, "net-conf", "FILE", "take the network's settings from a YAML file; repeatable",
 		set_file },
 	{ 0, "net-show", NULL, "print the network's settings as JSON and do nothing else",
@@ -440,6 +454,18 @@ static int make_policy(struct net_args *a, struct err *err)
 	return policy_from_args(&a->config.policy, &p, err);
 }
 
+static int apply_deployment(struct net_args *a, struct err *err)
+{
+	int rc = a->multi_tenant ? net_config_make_multi_tenant(&a->config, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	a->dropped = (unsigned)rc;
+	if (a->dropped & NET_DROPPED_INTERFACE)
+		a->want_v6 = false;
+	return 0;
+}
+
 int net_args_finish(struct net_args *a, struct err *err)
 {
 	int rc = net_file_make_rules(&a->file, err);
@@ -450,6 +476,8 @@ int net_args_finish(struct net_args *a, struct err *err)
 		rc = take_file(a, err);
 	if (rc == 0)
 		rc = take_credentials(a, err);
+	if (rc == 0)
+		rc = apply_deployment(a, err);
 	return rc < 0 ? rc : as_bad_value(net_config_check(&a->config, err));
 }
 

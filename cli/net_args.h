@@ -23,14 +23,16 @@ struct words {
  * @config:  what the sandbox gets; complete after net_args_finish()
  * @want_v6: IPv6 is asked for, whether the host has a route for it or not
  * @show:    only print the configuration
+ * @dropped: NET_DROPPED_*: what the deployment profile took away
  * The rest is for net_args.c.
  */
 struct net_args {
 	struct net_config config;
 	bool want_v6, show;
+	unsigned dropped;
 
 	struct words profiles, rules;
-	bool no_net, timeout_given;
+	bool no_net, timeout_given, multi_tenant;
 	const char *default_both, *default_egress, *default_ingress;
 	struct net_file file;
 	const char *socks4_user, *socks5_user, *socks5_password_env;

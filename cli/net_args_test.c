@@ -109,6 +109,26 @@ static void other_values(void **state)
 	net_args_release(&a);
 }
 
+static void deployment(void **state)
+{
+	struct net_args a;
+
+	must_parse(WORDS("--deployment-profile", "multi-tenant", "--net", "all", "-p", "80:80",
+			   "--net-ipv6-pool", "fd00::/56", "--trust-host-cas"),
+		&a);
+	assert_true(a.config.policy.allow_egress); /* the guest's own policy stays */
+	assert_non_null(a.config.policy.platform);
+	assert_int_equal(a.config.n_ports, 0);
+	assert_false(a.want_v6);
+	assert_int_equal(
+		a.dropped, NET_DROPPED_INTERFACE | NET_DROPPED_PORTS | NET_DROPPED_HOST_CAS);
+	net_args_release(&a);
+	must_parse(WORDS("--deployment-profile=single-tenant", "-p", "80:80"), &a);
+	assert_null(a.config.policy.platform);
+	assert_int_equal(a.config.n_ports, 1);
+	net_args_release(&a);
+}
+
 static void rates(void **state)
 {
 	struct net_args a;
@@ -180,6 +200,7 @@ static void refuses_wrong_usage(void **state)
 	expect_error(WORDS("--no-net", "--net-default", "allow"), EINVAL, "--net-default");
 	expect_error(WORDS("--net-default", "allow", "--net-default-egress", "deny"), EINVAL,
 		"--net-default");
+	expect_error(WORDS("--deployment-profile", "both"), EINVAL, "'both' is neither");
 	expect_error(WORDS("--max-udp-connections", "many"), EINVAL, "connections");
 	expect_error(WORDS("--socks4-user-id", "u"), EINVAL, "need --proxy");
 	expect_error(WORDS("--proxy", "socks5://1.1.1.1:1", "--socks5-username", "u"), EINVAL,
@@ -250,6 +271,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policies),
 		cmocka_unit_test(other_values),
+		cmocka_unit_test(deployment),
 		cmocka_unit_test(rates),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(refuses_wrong_usage),

@@ -2,9 +2,11 @@
 #include "cli/net_setup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/log.h"
+#include "lib/num.h"
 #include "net/host_cas.h"
 
 /* The stacks of two sandboxes never meet, so both may have the first place in the pools. */
@@ -24,12 +26,40 @@ static int collect_cas(char **ret, struct err *err)
 	return 0;
 }
 
+/* One line: less than was asked for must not look like all of it. */
+static void tell_dropped(unsigned dropped)
+{
+	static const struct {
+		unsigned bit;
+		const char *text;
+	} rows[] = {
+		{ NET_DROPPED_INTERFACE, "address pools" },
+		{ NET_DROPPED_PORTS, "published ports" },
+		{ NET_DROPPED_NAMESERVERS, "nameservers" },
+		{ NET_DROPPED_REBIND, "no rebind protection" },
+		{ NET_DROPPED_HOST_CAS, "the host's certificates" },
+		{ NET_DROPPED_LIMITS, "more connections than 1024" },
+	};
+	char text[256] = "";
+	size_t n = 0;
+
+	_Static_assert(NET_TENANT_FLOWS_MAX == 1024, "in the text above");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (dropped & rows[i].bit)
+			n += (size_t)snprintf(
+				text + n, sizeof(text) - n, "%s%s", n ? ", " : "", rows[i].text);
+	}
+	if (n)
+		log_warn("--deployment-profile multi-tenant: not given to the guest: %s", text);
+}
+
 int net_setup_make(const struct net_args *a, struct net_setup *ret, struct err *err)
 {
 	struct net_setup n = { .vm.config = &a->config };
 	bool v6 = a->want_v6 || net_host_has_route(false);
 	int rc = net_plan_make(&a->config, SLOT, true, v6, &n.vm.plan, err);
 
+	tell_dropped(a->dropped);
 	if (rc == 0 && a->config.trust_host_cas)
 		rc = collect_cas(&n.host_cas, err);
 	if (rc == 0)

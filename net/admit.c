@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Asking the policy, and telling the owner about refusals without letting a guest flood the log. */
+#include <stdio.h>
+
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/num.h"
@@ -55,6 +57,8 @@ void net_denied(struct net *net, struct net_denial *d)
 {
 	char text[NAME_BUF + 64] = "default";
 
+	if (d->rule == POLICY_BY_PLATFORM)
+		(void)snprintf(text, sizeof(text), "of the platform");
 	net->stats.denied[d->reason]++;
 	if (!net->events.denied || !may_report(net))
 		return;

@@ -9,26 +9,42 @@
 #include "lib/cleanup.h"
 #include "lib/num.h"
 
+static const struct ip_cidr default_pool4 = { IP_V4(172, 16, 0, 0), 12 },
+			    default_pool6 = { { { 0xfd, 0x42, 0x6d, 0x73, 0x00, 0x62 } }, 48 };
+
+static void reset_interface(struct net_config *c)
+{
+	c->has_mac = c->has_addr4 = c->has_addr6 = false;
+	c->mtu = NET_MTU_DEFAULT;
+	c->pool4 = default_pool4;
+	c->pool6 = default_pool6;
+}
+
 int net_config_init(struct net_config *c, struct err *err)
 {
 	*c = (struct net_config){ .enabled = true,
-		.mtu = NET_MTU_DEFAULT,
 		.rebind_protection = true,
 		.dns_timeout_ms = NET_DNS_TIMEOUT_MS,
 		.max_tcp = NET_UNSET,
-		.max_udp = NET_UNSET,
-		.pool4 = { IP_V4(172, 16, 0, 0), 12 },
-		.pool6 = { { { 0xfd, 0x42, 0x6d, 0x73, 0x00, 0x62 } }, 48 } };
+		.max_udp = NET_UNSET };
+	reset_interface(c);
 	return policy_set_public(&c->policy, err);
+}
+
+static void drop_nameservers(struct net_config *c)
+{
+	for (size_t i = 0; i < c->n_nameservers; i++)
+		free(c->nameservers[i]);
+	free(c->nameservers);
+	c->nameservers = NULL;
+	c->n_nameservers = 0;
 }
 
 void net_config_release(struct net_config *c)
 {
 	policy_release(&c->policy);
 	free(c->ports);
-	for (size_t i = 0; i < c->n_nameservers; i++)
-		free(c->nameservers[i]);
-	free(c->nameservers);
+	drop_nameservers(c);
 	free(c->proxy.user);
 	if (c->proxy.password)
 		explicit_bzero(c->proxy.password, strlen(c->proxy.password));
@@ -70,6 +86,57 @@ int net_config_add_nameserver(struct net_config *c, const char *text, struct err
 	}
 	list[c->n_nameservers++] = copy;
 	return 0;
+}
+
+/* --- several tenants --- */
+
+static bool same_pool(const struct ip_cidr *a, const struct ip_cidr *b)
+{
+	return a->bits == b->bits && ip_equal(&a->addr, &b->addr);
+}
+
+static bool has_own_interface(const struct net_config *c)
+{
+	return c->has_mac || c->has_addr4 || c->has_addr6 || c->mtu != NET_MTU_DEFAULT ||
+	       !same_pool(&c->pool4, &default_pool4) || !same_pool(&c->pool6, &default_pool6);
+}
+
+/* Return: was more asked for? */
+static bool cap_flows(int64_t *max)
+{
+	bool more = *max == 0 || *max > NET_TENANT_FLOWS_MAX;
+
+	if (more || *max == NET_UNSET)
+		*max = NET_TENANT_FLOWS_MAX;
+	return more;
+}
+
+static unsigned dropped(const struct net_config *c)
+{
+	return (has_own_interface(c) ? NET_DROPPED_INTERFACE : 0) |
+	       (c->n_ports ? NET_DROPPED_PORTS : 0) |
+	       (c->n_nameservers ? NET_DROPPED_NAMESERVERS : 0) |
+	       (c->rebind_protection ? 0 : NET_DROPPED_REBIND) |
+	       (c->trust_host_cas ? NET_DROPPED_HOST_CAS : 0);
+}
+
+int net_config_make_multi_tenant(struct net_config *c, struct err *err)
+{
+	unsigned ret = dropped(c);
+	int rc = policy_set_platform(&c->policy, err);
+
+	if (rc < 0)
+		return rc;
+	reset_interface(c);
+	free(c->ports);
+	c->ports = NULL;
+	c->n_ports = 0;
+	drop_nameservers(c);
+	c->rebind_protection = true;
+	c->trust_host_cas = false;
+	if (cap_flows(&c->max_tcp) | cap_flows(&c->max_udp))
+		ret |= NET_DROPPED_LIMITS;
+	return (int)ret;
 }
 
 /* --- -p --- */

@@ -113,6 +113,25 @@ int net_bucket_parse(const char *text, bool bytes, struct net_bucket *ret, struc
 /* net_config_check() - limits that span fields. Return: 0; -EINVAL with the reason. */
 int net_config_check(const struct net_config *c, struct err *err);
 
+/* What net_config_make_multi_tenant() took away: bits. */
+#define NET_DROPPED_INTERFACE	1u
+#define NET_DROPPED_PORTS	2u
+#define NET_DROPPED_NAMESERVERS 4u
+#define NET_DROPPED_REBIND	8u
+#define NET_DROPPED_HOST_CAS	16u
+#define NET_DROPPED_LIMITS	32u
+
+#define NET_TENANT_FLOWS_MAX 1024 /* TCP, and again UDP */
+
+/*
+ * net_config_make_multi_tenant() - what a host of several tenants leaves of a tenant's settings:
+ * no say in addresses, published ports and resolvers, protection against rebinding, no trust in the
+ * host's certificates, no more than NET_TENANT_FLOWS_MAX flows, and the platform's policy on top of
+ * the unchanged own one. After everything else has been set.
+ * Return: NET_DROPPED_* of what was asked for and is not given; -ENOMEM
+ */
+int net_config_make_multi_tenant(struct net_config *c, struct err *err);
+
 /* --- address plan --- */
 
 /* struct net_plan - who is who on the sandbox's link */

@@ -247,7 +247,7 @@ static int read_rule(const json_t *v, struct policy_rule *r, struct err *err)
 	return rc;
 }
 
-static int read_policy(const json_t *obj, struct policy *p, struct err *err)
+static int read_own_policy(const json_t *obj, struct policy *p, struct err *err)
 {
 	const json_t *rules = get(obj, "rules");
 	size_t i;
@@ -278,6 +278,23 @@ static int read_policy(const json_t *obj, struct policy *p, struct err *err)
 			return rc;
 	}
 	return 0;
+}
+
+/* With "platform", the policy that must allow as well; there is none behind that. */
+static int read_policy(const json_t *obj, struct policy *p, struct err *err)
+{
+	const json_t *platform = get(obj, "platform");
+	int rc = read_own_policy(obj, p, err);
+
+	if (rc < 0 || !platform)
+		return rc;
+	if (get(platform, "platform"))
+		return bad_field("platform", "without a platform of its own", err);
+	p->platform = calloc(1, sizeof(*p->platform));
+	if (!p->platform)
+		return err_set(err, ENOMEM, "network policy");
+	rc = read_own_policy(platform, p->platform, err);
+	return rc < 0 ? err_wrap(err, "platform") : 0;
 }
 
 /* --- the rest --- */
@@ -560,12 +577,15 @@ static json_t *rule_json(const struct policy_rule *r)
 
 static json_t *policy_json(const struct policy *p)
 {
-	json_t *rules = json_array();
+	json_t *rules = json_array(), *j;
 
 	for (size_t i = 0; i < p->n_rules; i++)
 		(void)json_array_append_new(rules, rule_json(&p->rules[i]));
-	return json_pack("{ssssso}", "default_egress", action_words[p->allow_egress],
+	j = json_pack("{ssssso}", "default_egress", action_words[p->allow_egress],
 		"default_ingress", action_words[p->allow_ingress], "rules", rules);
+	if (j && p->platform)
+		(void)json_object_set_new(j, "platform", policy_json(p->platform));
+	return j;
 }
 
 static json_t *bucket_json(const struct net_bucket *b)

@@ -94,6 +94,42 @@ static void test_full(void **state)
 	free(json);
 }
 
+static void test_multi_tenant(void **state)
+{
+	cleanup_net_config struct net_config c, again, plain;
+	char *json;
+
+	parse(&c, full);
+	assert_int_equal(net_config_make_multi_tenant(&c, NULL),
+		NET_DROPPED_INTERFACE | NET_DROPPED_PORTS | NET_DROPPED_NAMESERVERS |
+			NET_DROPPED_REBIND | NET_DROPPED_LIMITS);
+	json = net_config_to_json(&c);
+	parse(&again, json);
+	free(json);
+	assert_int_equal(again.policy.n_rules, 5); /* the own policy is as it was */
+	assert_non_null(again.policy.platform);
+	assert_int_equal(again.policy.platform->n_rules, 2);
+	assert_false(again.policy.platform->allow_egress);
+	assert_false(again.has_mac || again.has_addr4 || again.has_addr6);
+	assert_int_equal(again.mtu, NET_MTU_DEFAULT);
+	assert_int_equal(again.pool4.bits, 12);
+	assert_int_equal(again.n_ports + again.n_nameservers, 0);
+	assert_true(again.rebind_protection);
+	assert_int_equal(again.max_tcp, 7);
+	assert_int_equal(again.max_udp, NET_TENANT_FLOWS_MAX);
+	assert_int_equal(again.from_guest.bytes.size, 100);
+
+	assert_int_equal(net_config_init(&plain, NULL), 0);
+	assert_int_equal(net_config_make_multi_tenant(&plain, NULL), 0); /* nothing was taken */
+	assert_int_equal(plain.max_tcp, NET_TENANT_FLOWS_MAX);
+	plain.trust_host_cas = true;
+	plain.max_tcp = NET_TENANT_FLOWS_MAX + 1;
+	assert_int_equal(net_config_make_multi_tenant(&plain, NULL),
+		NET_DROPPED_HOST_CAS | NET_DROPPED_LIMITS);
+	assert_int_equal(plain.max_tcp, NET_TENANT_FLOWS_MAX);
+	assert_false(plain.trust_host_cas);
+}
+
 static void test_bad_json(void **state)
 {
 	static const char *const rows[] = {
@@ -121,6 +157,9 @@ static void test_bad_json(void **state)
 		"\"destination\":{\"group\":\"meta\"}}]}}",
 		"{\"policy\":{\"rules\":[{\"direction\":\"egress\",\"action\":\"allow\","
 		"\"destination\":\"any\",\"ports\":[{\"start\":2,\"end\":1}]}]}}",
+		"{\"policy\":{\"platform\":true}}",
+		"{\"policy\":{\"platform\":{\"default_egress\":5}}}",
+		"{\"policy\":{\"platform\":{\"platform\":{}}}}",
 		"{\"dns\":{\"nameservers\":[\"1.1.1.1 \"]}}",
 		"{\"dns\":{\"nameservers\":[5]}}",
 		"{\"rate_limiter\":{\"egress\":{}}}",
@@ -230,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_policy_fails_closed),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_multi_tenant),
 		cmocka_unit_test(test_bad_json),
 		cmocka_unit_test(test_publish),
 		cmocka_unit_test(test_buckets),

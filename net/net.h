@@ -82,7 +82,7 @@ struct net_denial {
 	struct ip_addr addr;
 	uint16_t port;
 	const char *name; /* host name involved, or NULL */
-	int rule;	  /* index into the policy, -1 for a default */
+	int rule;	  /* index into the policy, or POLICY_BY_* */
 	const char *rule_text;
 	uint64_t unreported; /* refusals before this one that were too many to report */
 };

@@ -28,6 +28,9 @@ void policy_release(struct policy *p)
 	for (size_t i = 0; i < p->n_rules; i++)
 		policy_rule_release(&p->rules[i]);
 	free(p->rules);
+	if (p->platform)
+		policy_release(p->platform);
+	free(p->platform);
 	memset(p, 0, sizeof(*p));
 }
 
@@ -70,7 +73,7 @@ static int rule_copy(struct policy_rule *dst, const struct policy_rule *src)
 	return 0;
 }
 
-int policy_copy(struct policy *dst, const struct policy *src, struct err *err)
+static int copy_rules(struct policy *dst, const struct policy *src, struct err *err)
 {
 	*dst = (struct policy){ .allow_egress = src->allow_egress,
 		.allow_ingress = src->allow_ingress };
@@ -87,6 +90,18 @@ int policy_copy(struct policy *dst, const struct policy *src, struct err *err)
 			return rc;
 	}
 	return 0;
+}
+
+int policy_copy(struct policy *dst, const struct policy *src, struct err *err)
+{
+	int rc = copy_rules(dst, src, err);
+
+	if (rc < 0 || !src->platform)
+		return rc;
+	dst->platform = calloc(1, sizeof(*dst->platform));
+	if (!dst->platform)
+		return err_set(err, ENOMEM, "copy the platform's network policy");
+	return copy_rules(dst->platform, src->platform, err);
 }
 
 /* --- presets --- */
@@ -122,6 +137,25 @@ int policy_set_public(struct policy *ret, struct err *err)
 	*ret = (struct policy){ .allow_ingress = true };
 	rc = add_dns_rule(ret, err);
 	return rc < 0 ? rc : add_group_rule(ret, POLICY_GROUP_PUBLIC, 0, 0, err);
+}
+
+int policy_set_platform(struct policy *p, struct err *err)
+{
+	struct policy *platform = calloc(1, sizeof(*platform));
+	int rc = platform ? policy_set_public(platform, err)
+			  : err_set(err, ENOMEM, "set the platform's network policy");
+
+	if (rc < 0) {
+		if (platform)
+			policy_release(platform);
+		free(platform);
+		return rc;
+	}
+	if (p->platform)
+		policy_release(p->platform);
+	free(p->platform);
+	p->platform = platform;
+	return 0;
 }
 
 /* Profiles in the order in which they render. */
@@ -398,7 +432,17 @@ static struct policy_answer eval_unnamed(
 	return a;
 }
 
-struct policy_answer policy_eval(
+/* A denial of the policy's own is the one to tell of: that is what the user can change. */
+static struct policy_answer stricter(struct policy_answer own, enum policy_verdict platform)
+{
+	if (own.verdict == POLICY_DENY || platform == POLICY_ALLOW)
+		return own;
+	if (platform == POLICY_DENY || own.verdict == POLICY_ALLOW)
+		return (struct policy_answer){ platform, POLICY_BY_PLATFORM };
+	return own;
+}
+
+static struct policy_answer eval_one(
 	const struct policy *p, const struct policy_env *env, const struct policy_flow *f)
 {
 	if (f->name_source == POLICY_NAME_DEFER)
@@ -415,7 +459,17 @@ struct policy_answer policy_eval(
 	return by_default(p, f->dir);
 }
 
-struct policy_answer policy_eval_query(
+struct policy_answer policy_eval(
+	const struct policy *p, const struct policy_env *env, const struct policy_flow *f)
+{
+	struct policy_answer own = eval_one(p, env, f);
+
+	if (!p->platform || f->dir != POLICY_EGRESS)
+		return own;
+	return stricter(own, eval_one(p->platform, env, f).verdict);
+}
+
+static struct policy_answer query_one(
 	const struct policy *p, uint8_t proto, uint16_t port, const char *name)
 {
 	struct policy_flow f = {
@@ -440,6 +494,16 @@ struct policy_answer policy_eval_query(
 	return by_default(p, POLICY_EGRESS);
 }
 
+struct policy_answer policy_eval_query(
+	const struct policy *p, uint8_t proto, uint16_t port, const char *name)
+{
+	struct policy_answer own = query_one(p, proto, port, name);
+
+	if (!p->platform)
+		return own;
+	return stricter(own, query_one(p->platform, proto, port, name).verdict);
+}
+
 static bool lifts_for(const struct policy *p, const struct policy_env *env,
 	const struct ip_addr *addr, uint8_t proto)
 {
@@ -458,14 +522,7 @@ static bool lifts_for(const struct policy *p, const struct policy_env *env,
 bool policy_lifts_rebind(
 	const struct policy *p, const struct policy_env *env, const struct ip_addr *addr)
 {
+	if (p->platform && !policy_lifts_rebind(p->platform, env, addr))
+		return false;
 	return lifts_for(p, env, addr, POLICY_TCP) || lifts_for(p, env, addr, POLICY_UDP);
-}
-
-bool policy_has_domains(const struct policy *p)
-{
-	for (size_t i = 0; i < p->n_rules; i++) {
-		if (is_domain(&p->rules[i]) && (p->rules[i].dirs & POLICY_EGRESS))
-			return true;
-	}
-	return false;
 }

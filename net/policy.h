@@ -73,11 +73,16 @@ struct policy_rule {
 	size_t n_ports;
 };
 
-/* struct policy - zero-initialised denies everything */
+/*
+ * struct policy - zero-initialised denies everything
+ * @platform: owned, NULL: none; a policy of whoever runs the host, which must allow as well what
+ *            the guest begins. It has no platform of its own
+ */
 struct policy {
 	bool allow_egress, allow_ingress; /* when no rule applies */
 	struct policy_rule *rules;	  /* owned */
 	size_t n_rules;
+	struct policy *platform;
 };
 
 #define POLICY_RULES_MAX 4096
@@ -94,6 +99,12 @@ int policy_add(struct policy *p, struct policy_rule *rule, struct err *err);
 
 /* policy_copy() - @dst is overwritten; release it even on failure. Return: 0; -ENOMEM. */
 int policy_copy(struct policy *dst, const struct policy *src, struct err *err);
+
+/*
+ * policy_set_platform() - have the public profile allow everything for egress as well
+ * Return: 0; -ENOMEM (@p is unchanged)
+ */
+int policy_set_platform(struct policy *p, struct err *err);
 
 /* --- text --- */
 
@@ -150,12 +161,16 @@ struct policy_flow {
 	const char *sni; /* canonical; POLICY_NAME_SNI only */
 };
 
-/* struct policy_answer - @rule: index of the deciding rule, -1 for the default */
+#define POLICY_BY_DEFAULT  (-1)
+#define POLICY_BY_PLATFORM (-2) /* the policy's own rules would not deny it */
+
+/* struct policy_answer - @rule: index of the deciding rule, or POLICY_BY_* */
 struct policy_answer {
 	enum policy_verdict verdict;
 	int rule;
 };
 
+/* policy_eval() - the answer of the policy and of its platform: the stricter one */
 struct policy_answer policy_eval(
 	const struct policy *p, const struct policy_env *env, const struct policy_flow *flow);
 
@@ -172,9 +187,6 @@ struct policy_answer policy_eval_query(
  */
 bool policy_lifts_rebind(
 	const struct policy *p, const struct policy_env *env, const struct ip_addr *addr);
-
-/* policy_has_domains() - is there a domain or suffix rule for egress? */
-bool policy_has_domains(const struct policy *p);
 
 /* policy_in_group() - membership, as evaluation sees it. */
 bool policy_in_group(

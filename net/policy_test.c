@@ -216,6 +216,48 @@ static void test_no_rule(void **state)
 	assert_int_equal(policy_eval(&deny_all, &env, &flow).rule, -1);
 }
 
+static void test_platform(void **state)
+{
+	struct fixture f;
+	struct ip_addr private = ip("10.1.2.3");
+	struct policy_flow flow = tcp("10.1.2.3", 80);
+	cleanup_policy struct policy copy = { 0 };
+	struct policy_answer a;
+
+	setup(&f, "deny@9.9.9.9,deny@bad.example,allow@10.0.0.0/8", true);
+	assert_int_equal(ask(&f, flow), POLICY_ALLOW);
+	assert_true(policy_lifts_rebind(&f.p, &f.env, &private));
+	assert_int_equal(policy_set_platform(&f.p, NULL), 0);
+	/* the platform's no, which the guest's own rules cannot lift */
+	a = policy_eval(&f.p, &f.env, &flow);
+	assert_int_equal(a.verdict, POLICY_DENY);
+	assert_int_equal(a.rule, POLICY_BY_PLATFORM);
+	assert_false(policy_lifts_rebind(&f.p, &f.env, &private));
+	assert_int_equal(ask(&f, tcp("172.16.0.1", 80)), POLICY_DENY);
+	assert_int_equal(ask(&f, tcp("172.16.0.1", 53)), POLICY_ALLOW);
+	/* its yes does not lift the guest's own no */
+	flow = tcp("9.9.9.9", 80);
+	assert_int_equal(policy_eval(&f.p, &f.env, &flow).rule, 0);
+	assert_int_equal(ask(&f, flow), POLICY_DENY);
+	assert_int_equal(ask(&f, tcp("8.8.8.8", 80)), POLICY_ALLOW);
+	assert_int_equal(ask_sni(&f, "8.8.8.8", NULL), POLICY_DEFER);
+	assert_int_equal(ask_sni(&f, "10.1.2.3", NULL), POLICY_DENY);
+	assert_int_equal(
+		policy_eval_query(&f.p, POLICY_UDP, 53, "a.example").verdict, POLICY_ALLOW);
+	assert_int_equal(policy_eval_query(&f.p, POLICY_UDP, 53, "bad.example").rule, 1);
+	f.p.platform->n_rules = 0; /* as if it let nobody ask for names */
+	assert_int_equal(
+		policy_eval_query(&f.p, POLICY_UDP, 53, "a.example").rule, POLICY_BY_PLATFORM);
+	f.p.platform->n_rules = 2;
+	/* what comes in is the guest's business */
+	flow.dir = POLICY_INGRESS;
+	f.p.platform->allow_ingress = false;
+	assert_int_equal(ask(&f, flow), POLICY_ALLOW);
+	assert_int_equal(policy_copy(&copy, &f.p, NULL), 0);
+	assert_int_equal(copy.platform->n_rules, 2);
+	teardown(&f);
+}
+
 /* --- the reference model: the specification written down a second time, slowly --- */
 
 #define CASES 1000000u
@@ -285,7 +327,7 @@ static bool model_dest(
 	}
 }
 
-static bool model_allows(const struct model *m, const struct policy *p, const struct policy_flow *f,
+static bool model_one(const struct model *m, const struct policy *p, const struct policy_flow *f,
 	unsigned at, const char *sni)
 {
 	for (size_t i = 0; i < p->n_rules; i++) {
@@ -300,6 +342,14 @@ static bool model_allows(const struct model *m, const struct policy *p, const st
 			return r->allow;
 	}
 	return f->dir == POLICY_EGRESS ? p->allow_egress : p->allow_ingress;
+}
+
+static bool model_allows(const struct model *m, const struct policy *p, const struct policy_flow *f,
+	unsigned at, const char *sni)
+{
+	if (p->platform && f->dir == POLICY_EGRESS && !model_one(m, p->platform, f, at, sni))
+		return false;
+	return model_one(m, p, f, at, sni);
 }
 
 static uint64_t rng_state = 0x243f6a8885a308d3ULL;
@@ -346,6 +396,13 @@ static void random_world(struct model *m, struct fixture *f)
 	}
 	for (unsigned i = rnd(8); i > 0; i--)
 		random_rule(&f->p);
+	if (rnd(2))
+		return;
+	f->p.platform = calloc(1, sizeof(*f->p.platform));
+	assert_non_null(f->p.platform);
+	f->p.platform->allow_egress = rnd(2);
+	for (unsigned i = rnd(8); i > 0; i--)
+		random_rule(f->p.platform);
 }
 
 static void check_flow(const struct model *m, struct fixture *f)
@@ -400,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_names_deny),
 		cmocka_unit_test(test_queries),
 		cmocka_unit_test(test_rebind_exception),
+		cmocka_unit_test(test_platform),
 		cmocka_unit_test(test_no_rule),
 		cmocka_unit_test(test_against_model),
 	};

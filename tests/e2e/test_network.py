@@ -521,6 +521,13 @@ def test_settings_as_json(msb, tmp_path):
     assert filed["outbound_proxy"] == {"address": "10.0.0.1:1080", "protocol": "socks4"}
 
 
+def test_multi_tenant(msb):
+    shown = show(msb, "--deployment-profile", "multi-tenant", "--net", "all", "-p", "80:80", "--max-tcp-connections", "0")
+    assert shown["policy"]["default_egress"] == "allow" and shown["policy"]["rules"] == []
+    assert shown["policy"]["platform"] == show(msb)["policy"]
+    assert (shown["ports"], shown["max_connections"], shown["max_udp_connections"]) == ([], 1024, 1024)
+
+
 @pytest.mark.parametrize("code,words,options", [
     (1, "invalid guest port: 99999", ["-p", "80:99999"]),
     (1, "invalid bind address", ["-p", "localhost:80:80"]),

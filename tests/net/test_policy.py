@@ -47,6 +47,24 @@ class Policy(unittest.TestCase):
             with self.assertRaises(OSError):
                 w.connect("169.254.169.254", 80)
 
+    def test_platform_must_allow_too(self):
+        platform = {"default_egress": "deny", "rules": [rule("allow", {"cidr": f"{OUT4}/32"})]}
+        policy = {"default_egress": "allow", "rules": [rule("deny", "any", ["udp"])], "platform": platform}
+        with World(policy=policy) as w:
+            l, port = w.listen(OUT6)
+            with l, self.assertRaises(ConnectionRefusedError):
+                w.connect(OUT6, port)
+            self.wait_denial(w, "rule=of the platform")
+            l, port = w.listen()
+            with l, w.connect(OUT4, port):
+                pass
+            with w.udp(w.g, G4) as c:
+                c.connect((OUT4, 4000))
+                c.send(b"x")
+                with self.assertRaises(OSError):
+                    c.recv(1)
+            self.wait_denial(w, f"{OUT4}:4000 name=- rule=deny:egress@any:udp")
+
 
 class Names(unittest.TestCase):
     """Domain rules on connections: pins, SNI, Host."""
