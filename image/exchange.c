@@ -67,12 +67,16 @@ static int on_body(void *ctx, const void *data, size_t len)
 			return -EPROTO;
 		/* 200: it ignores ranges and begins at the start. */
 		x->skip = resp->range_from < 0 ? x->from : 0;
+		x->base = x->from - x->skip;
 	}
 	x->got += len;
 	cut = (size_t)MIN_OF(x->skip, (uint64_t)len);
 	x->skip -= cut;
-	if (x->got > PROGRESS_BYTES)
+	/* The same bytes again, after a failure, bring nobody nearer to the end. */
+	if (x->base + x->got >= x->reached + PROGRESS_BYTES) {
+		x->reached = x->base + x->got;
 		x->attempts = 0;
+	}
 	if (cut == len)
 		return 0;
 	return x->q.body(x->q.ctx, (const uint8_t *)data + cut, len - cut);
@@ -93,7 +97,7 @@ static void start(struct exchange *x)
 
 	http_finish(x->t);
 	x->t = NULL;
-	x->got = x->skip = x->from = 0;
+	x->got = x->skip = x->from = x->base = 0;
 	err_clear(&x->err);
 	rc = renew_token(x);
 	if (rc == 0 && x->q.rewind)

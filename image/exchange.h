@@ -83,6 +83,7 @@ struct exchange {
 	enum exchange_state state;
 	struct http_transfer *t;
 	uint64_t from, skip, got;
+	uint64_t base, reached; /* where @got counts from; the most that any attempt came to */
 	int rc;
 	struct err err;
 };

@@ -128,8 +128,7 @@ static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sock
 {
 	struct http_transfer *t = ctx;
 
-	t->response.private_peer = is_private(&a->addr);
-	if (t->public_only && t->response.private_peer) {
+	if (t->public_only && is_private(&a->addr)) {
 		t->address_refused = true;
 		return CURL_SOCKET_BAD;
 	}
@@ -212,13 +211,10 @@ static void keep_header(
 
 static void response_init(struct http_response *r)
 {
-	bool private_peer = r->private_peer;
-
 	memset(r, 0, sizeof(*r));
 	r->range_from = -1;
 	r->length = -1;
 	r->retry_after_s = -1;
-	r->private_peer = private_peer;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
@@ -437,9 +433,26 @@ static void find_message(struct http_transfer *t)
 	log_clean(t->response.message);
 }
 
+/*
+ * Who answered, and nobody else: of several addresses some are only tried, and on a connection that
+ * is used again none is.
+ */
+static bool peer_is_private(const struct http_transfer *t)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+	char *text = NULL;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &text);
+	if (text && inet_pton(AF_INET, text, &v4) == 1)
+		return private_v4(ntohl(v4.s_addr));
+	return text && inet_pton(AF_INET6, text, &v6) == 1 && private_v6(&v6);
+}
+
 static void set_done(struct http_transfer *t, CURLcode code)
 {
 	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->response.status);
+	t->response.private_peer = peer_is_private(t);
 	t->code = code;
 	t->done = true;
 	/* A refusal whose body was cut short on purpose is whole enough. */
@@ -522,7 +535,7 @@ int http_result(const struct http_transfer *t, struct err *err)
 			(unsigned long long)t->body_max);
 	if (t->body_error < 0)
 		return err_set(err, t->body_error, "write what %s sent", t->host);
-	if (t->address_refused)
+	if (t->address_refused && t->code != CURLE_OK)
 		return err_msg(err, EPERM,
 			"%s is " ADDRESS_REFUSED ", to which a public registry "
 			"must not redirect",

@@ -59,6 +59,18 @@ def test_ranges_ignored(fake, tool, image):
     assert tool.pull(ref).ok()["digest"] == image.digest
 
 
+def test_no_progress(fake, tool, image):
+    """Without ranges the same bytes come again, however many: attempts are counted all the same."""
+    def cut(h, path):
+        data = fake.blobs[path.rsplit("/", 1)[-1]]
+        h.reply(200, data[:900_000], Content_Length=str(len(data)))
+        h.close_connection = True
+    ref = fake.add(image)
+    fake.hook(blob_path(image), cut)
+    tool.pull(ref, "attempts=3", timeout=30).error()
+    assert len(fake.asked(blob_path(image))) == 3
+
+
 def test_other_range_than_asked(fake, tool, image):
     ref = fake.add(image)
     fake.hook(blob_path(image), cut_after(900_000), times=1)
@@ -276,6 +288,14 @@ def test_redirect_without_credentials(fake, other, tool, image):
     fake.hook("/blobs/", lambda h, path: h.reply(307, b"", Location=f"http://{other.host}{path}?sig=1"))
     assert tool.pull(ref, "user=u", "password=p").ok()
     assert other.requests and not [h for _, h in other.requests if "Authorization" in h]
+
+
+def test_private_redirect(fake, other, tool, image):
+    """A registry of one's own may redirect to such a host, also on a connection that was there already."""
+    ref = fake.add(image)
+    other.add(image)
+    fake.hook("/blobs/", lambda h, path: h.reply(307, b"", Location=f"http://{other.host}{path}"))
+    assert tool.pull(ref, "attempts=1").ok()
 
 
 def test_relative_redirect(fake, tool, image):
