@@ -231,9 +231,24 @@ static int publish_name(struct load *ld, const struct loaded *i, const char *nam
 	return rc;
 }
 
+/* A name with a digest promises that very image, and the cache is believed. */
+static int check_pins(const struct loaded *i, struct err *err)
+{
+	for (size_t n = 0; n < i->name_count; n++) {
+		const char *at = strchr(i->names[n], '@');
+
+		if (at && strcmp(at + 1, i->manifest_digest) != 0)
+			return err_msg(err, EBADMSG,
+				"'%.200s' is the name of another image: the archive's has the "
+				"digest %s",
+				i->names[n], i->manifest_digest);
+	}
+	return 0;
+}
+
 static int publish_image(struct load *ld, const struct loaded *i, struct err *err)
 {
-	int rc = 0;
+	int rc = check_pins(i, err);
 
 	for (size_t n = 0; n < i->name_count && rc == 0; n++)
 		rc = publish_name(ld, i, i->names[n], err);

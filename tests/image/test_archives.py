@@ -52,6 +52,16 @@ def test_tags(tool, image):
     assert [i["reference"] for i in done.images] == ["docker.io/library/a:1", "docker.io/library/b:2"]
 
 
+def test_pinned_names(tool, image, tmp_path):
+    pinned = "local/x@" + digest(b"other")
+    line = tool.run("load", "-", input=docker_archive({pinned: image}), text=False).error()
+    assert "another image" in line and pinned in line
+    assert "another image" in tool.run("load", write_layout(tmp_path / "a", {pinned: image})).error()
+    assert "not cached" in tool.run("open", pinned).error()
+    right = f"local/x@{image.digest}"
+    assert tool.run("load", write_layout(tmp_path / "b", {right: image})).ok()["digest"] == image.digest
+
+
 def test_oci_layouts(tool, image, tmp_path):
     folder = write_layout(tmp_path / "oci", {"local/y:1": image})
     first = tool.run("load", folder).ok()
