@@ -134,6 +134,11 @@ static void test_programs(void **state)
 	assert_int_equal(run("cat; exit 3", "hello", 100, 30000, &out, &status), 0);
 	assert_int_equal(status, 3);
 	assert_memory_equal(buf_head(&out), "hello", 5);
+	buf_consume(&out, out.len);
+	/* One that does not read all that it is told. */
+	assert_int_equal(run("read a; echo $a", "one\ntwo\n", 100, 30000, &out, &status), 0);
+	assert_int_equal(status, 0);
+	assert_memory_equal(buf_head(&out), "one\n", 4);
 	assert_int_equal(run("exec sleep 100", "", 100, 50, &out, &status), -ETIMEDOUT);
 	assert_int_equal(run("exec 1>&-; exec sleep 100", "", 100, 50, &out, &status), -ETIMEDOUT);
 	assert_int_equal(run("exec yes", "", 100, 30000, &out, &status), -EFBIG);

@@ -63,7 +63,8 @@ static int collect(
 		if (buf_reserve(ret, 4096, &to) < 0)
 			return err_set(err, ENOMEM, "run %s", name);
 		n = read(fd, to, 4096);
-		if (n == 0)
+		/* The latter: it ended without having read all that it was told. */
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return err_set(err, errno, "read from %s", name);

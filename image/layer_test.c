@@ -358,6 +358,15 @@ static void test_limits(void **state)
 		(void)tb_file(&b, "f", "");
 	}
 	expect_limits(&b, E2BIG, "of memory", &o);
+	/* Many headers about one member, which is not there yet. */
+	for (unsigned i = 0; i < 300; i++) {
+		char key[40];
+
+		(void)snprintf(key, sizeof(key), "SCHILY.xattr.user.%u", i);
+		tb_pax(&b, key, value);
+	}
+	(void)tb_file(&b, "f", "");
+	expect_limits(&b, E2BIG, "bytes of extended attributes", NULL);
 	o.limits = (struct layer_limits){ .max_tar_bytes = 2000 };
 	(void)tb_file(&b, "a", "1");
 	tb_zeros(&b, 2000);

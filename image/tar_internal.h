@@ -50,11 +50,12 @@ enum {
 /*
  * struct tar_over - what PAX and GNU headers said about the member that follows
  * @has: OVER_* that were given
+ * @xattr_bytes: all values that came, of any number of headers
  */
 struct tar_over {
 	char *path, *link, *sparse_name;
 	struct tar_xattr *xattrs;
-	size_t n_xattrs;
+	size_t n_xattrs, xattr_bytes;
 	struct tar_map map;
 	unsigned has;
 	uint64_t size, realsize, sparse_off;

@@ -84,6 +84,11 @@ int tar_over_xattr(struct tar_over *o, const char *name, size_t name_len, const 
 	if (!key || !copy)
 		return err_set(err, ENOMEM, "tar: extended attribute");
 	memcpy(copy, value, len);
+	/* One header cannot have more, but many headers may speak about one member. */
+	o->xattr_bytes += len;
+	if (o->xattr_bytes > TAR_META_MAX)
+		return err_msg(err, E2BIG,
+			"tar: more than %u bytes of extended attributes on one file", TAR_META_MAX);
 	for (size_t i = 0; i < o->n_xattrs; i++) {
 		if (strcmp(o->xattrs[i].name, key) != 0)
 			continue;
