@@ -19,7 +19,7 @@ static int req_new_name(struct fs_req *r, struct fs_name *name)
 
 	if (rc == 0 && extra_hides(r->fs, r->node, name->s))
 		rc = -EEXIST;
-	return rc;
+	return rc == 0 ? quota_charge_name(r->fs) : rc;
 }
 
 /* The new object behind *@fd (O_PATH, taken), @name if it has one, becomes a node with its owner

@@ -59,7 +59,8 @@ enum fs_owner_mode { FS_OWNER_HOST, FS_OWNER_XATTR };
  * (duplicated)
  * @read_only: every mutating opcode fails with EROFS
  * @quota: bytes that the client may add to what was there at its first write, 0: no limit; ENOSPC
- * beyond (images.md 5.6). Names, links, empty files and attributes are not counted
+ * beyond (images.md 5.6). Names, links and empty files are no bytes, but of them there may be one
+ * more for every KiB of it, and 1024. Attributes are not counted
  * @extra: borrowed, must outlive the server
  * @max_open: files and directories the client may have open; ENFILE beyond. 0: a quarter of
  * RLIMIT_NOFILE, at most 16384

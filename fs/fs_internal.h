@@ -331,6 +331,8 @@ int quota_new(uint64_t limit, struct quota **ret);
 void quota_free(struct quota *q);
 /* quota_charge() - the file @fd is to reach to @end. Return: 0; -ENOSPC; -errno */
 int quota_charge(struct fs_server *fs, int fd, uint64_t end);
+/* quota_charge_name() - there is to be one more entry. Return: 0; -ENOSPC */
+int quota_charge_name(struct fs_server *fs);
 /* quota_released() - something may have become smaller or gone */
 void quota_released(struct fs_server *fs);
 /* quota_statfs() - the share as large as what may be in it */

@@ -8,6 +8,9 @@
  * takes space. Of a file with several names each counts its part. Blocks count if they are more
  * than the size: space can be allocated beyond the end of a file.
  *
+ * An entry without data takes space too, which no size tells: so there is also a limit to their
+ * number, which what is there at the first creation does not count towards.
+ *
  * A count walks the whole tree, and only writes of a client at its limit wait for it. Once it was
  * refused there is no other before something may have become smaller.
  */
@@ -26,10 +29,19 @@
 
 #define STATFS_BLOCK 4096
 
+/* More generous than file systems are; and a few for a small quota. */
+#define BYTES_PER_NAME 1024
+#define NAMES_MIN      1024
+
+/* struct sum - what is in a share: bytes of files, entries of all kinds */
+struct sum {
+	uint64_t bytes, names;
+};
+
 struct quota {
 	pthread_mutex_t lock; /* of what follows */
-	uint64_t limit, base, used;
-	bool started, full;
+	struct sum limit, base, used;
+	bool started, full, names_full;
 	_Atomic bool released; /* since the last count */
 };
 
@@ -39,7 +51,7 @@ int quota_new(uint64_t limit, struct quota **ret)
 
 	if (!q)
 		return -ENOMEM;
-	q->limit = limit;
+	q->limit = (struct sum){ limit, limit / BYTES_PER_NAME + NAMES_MIN };
 	pthread_mutex_init(&q->lock, NULL);
 	*ret = q;
 	return 0;
@@ -79,8 +91,8 @@ static bool is_dots(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* The next entry that is a folder, and the weight of the files before it. Return: NULL: no more */
-static DIR *next_folder(DIR *dir, uint64_t *sum)
+/* The next entry that is a folder, and the sum of what is before it. Return: NULL: no more */
+static DIR *next_folder(DIR *dir, struct sum *sum)
 {
 	struct dirent *e;
 	struct stat st;
@@ -91,8 +103,9 @@ static DIR *next_folder(DIR *dir, uint64_t *sum)
 		if (is_dots(e->d_name) ||
 			fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
+		sum->names++;
 		if (S_ISREG(st.st_mode))
-			*sum += weight(&st);
+			sum->bytes += weight(&st);
 		sub = S_ISDIR(st.st_mode) ? open_dir(dirfd(dir), e->d_name) : NULL;
 		if (sub)
 			return sub;
@@ -100,7 +113,7 @@ static DIR *next_folder(DIR *dir, uint64_t *sum)
 	return NULL;
 }
 
-static int walk(int root_fd, uint64_t *sum)
+static int walk(int root_fd, struct sum *sum)
 {
 	DIR **stack = calloc(DEPTH_MAX, sizeof(DIR *)), *sub;
 	unsigned depth = 0;
@@ -204,10 +217,10 @@ static int count_forgotten(struct fs_server *fs, uint64_t *sum)
 	return 0;
 }
 
-static int count(struct fs_server *fs, uint64_t *ret)
+static int count(struct fs_server *fs, struct sum *ret)
 {
+	struct sum sum = { 0, 0 };
 	struct node *root;
-	uint64_t sum = 0;
 	int rc = node_get(fs, FUSE_ROOT_ID, &root);
 
 	if (rc < 0)
@@ -215,9 +228,9 @@ static int count(struct fs_server *fs, uint64_t *ret)
 	rc = walk(root->fd, &sum);
 	node_put(fs, root);
 	if (rc == 0)
-		rc = count_nameless(fs, &sum);
+		rc = count_nameless(fs, &sum.bytes);
 	if (rc == 0)
-		rc = count_forgotten(fs, &sum);
+		rc = count_forgotten(fs, &sum.bytes);
 	*ret = sum;
 	return rc;
 }
@@ -232,29 +245,72 @@ static int start(struct fs_server *fs, struct quota *q)
 	return rc;
 }
 
+static uint64_t grown(uint64_t now, uint64_t base)
+{
+	return now > base ? now - base : 0;
+}
+
+/* Once more from the start. @full: the last time it did not help; then only if there is less. */
+static int recount(struct fs_server *fs, struct quota *q, bool full)
+{
+	struct sum now;
+	int rc;
+
+	if (!atomic_exchange(&q->released, false) && full)
+		return -ENOSPC;
+	rc = count(fs, &now);
+	if (rc < 0)
+		return rc;
+	q->used.bytes = grown(now.bytes, q->base.bytes);
+	q->used.names = grown(now.names, q->base.names);
+	q->full = q->names_full = false;
+	return 0;
+}
+
 static bool fits(const struct quota *q, uint64_t growth)
 {
-	return q->used <= q->limit && growth <= q->limit - q->used;
+	return q->used.bytes <= q->limit.bytes && growth <= q->limit.bytes - q->used.bytes;
 }
 
 static int charge(struct fs_server *fs, struct quota *q, uint64_t growth)
 {
-	uint64_t now;
+	int rc = fits(q, growth) ? 0 : recount(fs, q, q->full);
+
+	if (rc < 0)
+		return rc;
+	q->full = !fits(q, growth);
+	if (q->full)
+		return -ENOSPC;
+	q->used.bytes += growth;
+	return 0;
+}
+
+static int charge_name(struct fs_server *fs, struct quota *q)
+{
+	int rc = q->used.names < q->limit.names ? 0 : recount(fs, q, q->names_full);
+
+	if (rc < 0)
+		return rc;
+	q->names_full = q->used.names >= q->limit.names;
+	if (q->names_full)
+		return -ENOSPC;
+	q->used.names++;
+	return 0;
+}
+
+int quota_charge_name(struct fs_server *fs)
+{
+	struct quota *q = fs->quota;
 	int rc;
 
-	if (!fits(q, growth)) {
-		if (!atomic_exchange(&q->released, false) && q->full)
-			return -ENOSPC;
-		rc = count(fs, &now);
-		if (rc < 0)
-			return rc;
-		q->used = now > q->base ? now - q->base : 0;
-		q->full = !fits(q, growth);
-	}
-	if (!fits(q, growth))
-		return -ENOSPC;
-	q->used += growth;
-	return 0;
+	if (!q)
+		return 0;
+	pthread_mutex_lock(&q->lock);
+	rc = start(fs, q);
+	if (rc == 0)
+		rc = charge_name(fs, q);
+	pthread_mutex_unlock(&q->lock);
+	return rc < 0 ? -ENOSPC : 0;
 }
 
 int quota_charge(struct fs_server *fs, int fd, uint64_t end)
@@ -290,9 +346,11 @@ void quota_statfs(struct fs_server *fs, struct fuse_kstatfs *st)
 		return;
 	pthread_mutex_lock(&q->lock);
 	(void)start(fs, q);
-	left = q->used < q->limit ? q->limit - q->used : 0;
+	left = grown(q->limit.bytes, q->used.bytes);
 	st->bsize = st->frsize = STATFS_BLOCK;
-	st->blocks = (q->base + q->limit) / STATFS_BLOCK;
+	st->blocks = (q->base.bytes + q->limit.bytes) / STATFS_BLOCK;
 	st->bfree = st->bavail = left / STATFS_BLOCK;
+	st->files = q->base.names + q->limit.names;
+	st->ffree = grown(q->limit.names, q->used.names);
 	pthread_mutex_unlock(&q->lock);
 }

@@ -126,6 +126,31 @@ static void test_other_ways_to_grow(void **state)
 	assert_int_equal(tfs_do(t, FUSE_COPY_FILE_RANGE, f.node, TFS_ARG(copy)), -ENOSPC);
 }
 
+/* Entries that hold nothing take space of the host as well. */
+static void test_names(void **state)
+{
+	struct fuse_statfs_out out;
+	struct tfs *t = *state;
+	unsigned n = 0, max;
+	uint64_t node;
+	char name[16];
+	int rc;
+
+	assert_int_equal(tfs_send(t, FUSE_STATFS, FUSE_ROOT_ID, NULL, 0), 0);
+	memcpy(&out, t->reply, sizeof(out));
+	max = (unsigned)out.st.ffree;
+	assert_in_range(max, LIMIT / 1024, 4096);
+	do {
+		(void)snprintf(name, sizeof(name), "d%u", n);
+		rc = tfs_mkdir(t, FUSE_ROOT_ID, name, 0700, &node);
+	} while (rc == 0 && ++n <= max);
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(n, max);
+	assert_int_equal(tfs_create(t, FUSE_ROOT_ID, "f", O_RDWR, 0600, &node, &node), -ENOSPC);
+	assert_int_equal(tfs_do(t, FUSE_RMDIR, FUSE_ROOT_ID, TFS_STR("d0")), 0);
+	assert_int_equal(tfs_mkdir(t, FUSE_ROOT_ID, "again", 0700, &node), 0);
+}
+
 static void test_statfs(void **state)
 {
 	struct tfs *t = *state;
@@ -173,6 +198,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_growth),
+		CASE(test_names),
 		CASE(test_space_comes_back),
 		CASE(test_forgotten),
 		CASE(test_other_ways_to_grow),
