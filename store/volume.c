@@ -360,12 +360,15 @@ void volume_use_release(struct volume_use *use)
 
 /* --- removing */
 
-/* A missing folder is what the removal wants. The lock ends with the caller's scope. */
-static int lock_unused(
-	struct store *store, const struct volume_info *v, int *ret_fd, struct err *err)
+/*
+ * A missing folder is what the removal wants. The locks end with the caller's scope: who uses a
+ * disk has locked the disk alone, and sweep() asks the folder.
+ */
+static int lock_unused(struct store *store, const struct volume_info *v, int *ret_folder,
+	int *ret_disk, struct err *err)
 {
 	cleanup_free char *sandbox = NULL;
-	cleanup_fd int folder = -1, fd = -1;
+	cleanup_fd int folder = -1, disk = -1;
 	char what[NAME_BYTES + 32];
 	int rc = catalogue_volume_user(store->catalogue, v->name, &sandbox, err);
 
@@ -376,18 +379,20 @@ static int lock_unused(
 			err, EBUSY, "volume '%s' is in use by sandbox '%s'", v->name, sandbox);
 	rc = open_folder(store, v->name, &folder, err);
 	if (rc == 0 && v->kind == VOLUME_DISK)
-		rc = open_disk(folder, v->name, false, &fd, err);
-	else if (rc == 0)
-		fd = take_fd(&folder);
+		rc = open_disk(folder, v->name, false, &disk, err);
 	if (rc == -ENOENT) {
 		err_clear(err);
 		return 0;
 	}
 	(void)snprintf(what, sizeof(what), "volume '%s'", v->name);
-	rc = rc ? rc : lock_fd(fd, LOCK_EXCLUSIVE, 0, what, err);
-	if (rc == 0)
-		*ret_fd = take_fd(&fd);
-	return rc;
+	rc = rc ? rc : lock_fd(folder, LOCK_EXCLUSIVE, 0, what, err);
+	if (rc == 0 && disk >= 0)
+		rc = lock_fd(disk, LOCK_EXCLUSIVE, 0, what, err);
+	if (rc < 0)
+		return rc;
+	*ret_folder = take_fd(&folder);
+	*ret_disk = take_fd(&disk);
+	return 0;
 }
 
 static bool left_behind(const char *name)
@@ -420,8 +425,8 @@ static int remove_locked(
 	struct store *store, int dirfd, const struct volume_info *v, struct err *err)
 {
 	char gone[NAME_BYTES + 32];
-	cleanup_fd int use = -1;
-	int rc = lock_unused(store, v, &use, err);
+	cleanup_fd int folder = -1, disk = -1;
+	int rc = lock_unused(store, v, &folder, &disk, err);
 
 	if (rc < 0)
 		return rc;
@@ -448,6 +453,10 @@ int volume_remove(struct store *store, const char *name, struct err *err)
 	rc = rc ? rc : catalogue_volume_get(store->catalogue, name, &v, err);
 	rc = rc ? rc : home_open_dir(&store->home, HOME_VOLUMES, true, &dirfd, err);
 	rc = rc ? rc : lock_volume(dirfd, name, &lock, err);
-	rc = rc ? rc : remove_locked(store, dirfd, v, err);
-	return rc;
+	/* Before it was locked it may have become another volume, of the other kind. */
+	if (rc == 0) {
+		volume_info_free(take_ptr(&v));
+		rc = catalogue_volume_get(store->catalogue, name, &v, err);
+	}
+	return rc ? rc : remove_locked(store, dirfd, v, err);
 }

@@ -116,6 +116,7 @@ static bool room_grow(struct nic *nic, size_t least)
 {
 	struct room *r = &nic->room;
 	struct virtq_chain c = { .iov = r->iov + r->n_iov, .iov_max = NET_LINK_IOV - r->n_iov };
+	unsigned useless = 0;
 	int rc;
 
 	while ((rc = virtio_dev_pop(&nic->dev, RXQ, &c)) != 0) {
@@ -127,6 +128,9 @@ static bool room_grow(struct nic *nic, size_t least)
 		}
 		virtio_dev_complete(&nic->dev, RXQ, c.head, 0);
 		virtio_dev_warn(&nic->dev, "net device: a receive buffer of the guest is useless");
+		/* Another CPU of the guest may post them as fast as they go back. */
+		if (++useless == VIRTIO_NET_QUEUE_SIZE)
+			return false;
 	}
 	if (rc == 0)
 		return false;
