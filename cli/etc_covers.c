@@ -45,3 +45,10 @@ unsigned etc_covers(int root_fd, bool cas, struct fs_extra ret[ETC_COVERS_MAX])
 		ret[n++] = (struct fs_extra){ "ca-certificates.crt", "", 0, 0644, "etc/ssl/certs" };
 	return n;
 }
+
+bool etc_takes_cas(int root_fd)
+{
+	return access_beneath(root_fd, "etc/ssl/certs") ||
+	       access_beneath(root_fd, "etc/pki/tls/certs/ca-bundle.crt") ||
+	       access_beneath(root_fd, "etc/ssl/cert.pem");
+}

@@ -17,4 +17,7 @@
  * Return: how many. */
 unsigned etc_covers(int root_fd, bool cas, struct fs_extra ret[ETC_COVERS_MAX]);
 
+/* etc_takes_cas() - is there a bundle of certificates to cover, or the folder to show one in? */
+bool etc_takes_cas(int root_fd);
+
 #endif

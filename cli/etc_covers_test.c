@@ -31,10 +31,12 @@ static void tells_what_is_missing(void **state)
 	assert_string_equal(extra[0].dir, "etc");
 	/* The bundle: only if asked for, and only where there is a folder for it. */
 	assert_int_equal(etc_covers(root, true, extra), 1);
+	assert_false(etc_takes_cas(root));
 	assert_int_equal(mkdirat(root, "etc/ssl", 0755) + mkdirat(root, "etc/ssl/certs", 0755), 0);
 	assert_int_equal(etc_covers(root, false, extra), 1);
 	assert_int_equal(etc_covers(root, true, extra), 2);
 	assert_string_equal(extra[1].dir, "etc/ssl/certs");
+	assert_true(etc_takes_cas(root));
 	assert_int_equal(symlinkat("/nowhere", root, "etc/ssl/cert.pem"), 0);
 	assert_int_equal(etc_covers(root, true, extra), 2);
 	assert_int_equal(unlinkat(root, "etc/ssl/cert.pem", 0), 0);

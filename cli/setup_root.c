@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "block/upper.h"
+#include "cli/etc_covers.h"
 #include "cli/run_setup.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "lib/num.h"
 
 #define ROOT_TAG "/dev/root"
@@ -31,6 +33,11 @@ static int root_folder(struct run_setup *s, const char *path, struct err *err)
 			path);
 	if (fd < 0)
 		return err_set(err, errno, "root file system '%s'", path);
+	if (s->trust_host_cas && !etc_takes_cas(fd))
+		log_warn("--trust-host-cas: '%s' has no bundle of certificates and no folder for "
+			 "one, "
+			 "so the guest gets none: create %s/etc/ssl/certs",
+			path, path);
 	return setup_add_share(s, ROOT_TAG, fd, false, err) ? 0 : -EIO;
 }
 

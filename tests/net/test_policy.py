@@ -49,7 +49,7 @@ class Policy(unittest.TestCase):
 
     def test_platform_must_allow_too(self):
         platform = {"default_egress": "deny", "rules": [rule("allow", {"cidr": f"{OUT4}/32"})]}
-        policy = {"default_egress": "allow", "rules": [rule("deny", "any", ["udp"])], "platform": platform}
+        policy = {"default_egress": "allow", "rules": [rule("deny", "any", protocols=["udp"])], "platform": platform}
         with World(policy=policy) as w:
             l, port = w.listen(OUT6)
             with l, self.assertRaises(ConnectionRefusedError):
