@@ -306,7 +306,7 @@ const struct option_row net_options[] = {
 		set_file },
 	{ 0, "net-show", NULL, "print the network's settings as JSON and do nothing else",
 		set_show },
-	{ 0, "dns-nameserver", "IP[:PORT]", "ask this one, not the host's; repeatable",
+	{ 0, "dns-nameserver", "HOST[:PORT]", "ask this one, not the host's; repeatable",
 		set_nameserver },
 	{ 0, "dns-query-timeout-ms", "MS", "how long to wait for it (default 5000)", set_timeout },
 	{ 0, "no-dns-rebind-protection", NULL, "let public names resolve to private addresses",

@@ -66,7 +66,7 @@ static void refuses_what_is_not_clear(void **state)
 		{ "ports: [\"80\"]\n", "ports: " },
 		{ "dns: {query_timeout: 5}\n", "'query_timeout'" },
 		{ "dns: {query_timeout: 5d}\n", "'query_timeout'" },
-		{ "dns: {nameservers: [\"one\"]}\n", "nameservers: " },
+		{ "dns: {nameservers: [\"1.1.1.300\"]}\n", "nameservers: " },
 		{ "dns: {other: 1}\n", "unknown field 'other'" },
 		{ "tls: {enabled: true}\n", "TLS interception is not supported" },
 		{ "allow: &a [x.y]\ndeny: *a\n", "anchors" },

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/net_resolve.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "net/host_cas.h"
@@ -53,13 +54,17 @@ static void tell_dropped(unsigned dropped)
 		log_warn("--deployment-profile multi-tenant: not given to the guest: %s", text);
 }
 
-int net_setup_make(const struct net_args *a, struct net_setup *ret, struct err *err)
+int net_setup_make(struct net_args *a, struct net_setup *ret, struct err *err)
 {
 	struct net_setup n = { .vm.config = &a->config };
 	bool v6 = a->want_v6 || net_host_has_route(false);
 	int rc = net_plan_make(&a->config, SLOT, true, v6, &n.vm.plan, err);
 
-	tell_dropped(a->dropped);
+	if (rc == 0)
+		rc = net_resolve_nameservers(
+			&a->config, net_lookup_host, NET_RESOLVE_TIMEOUT_MS, err);
+	if (rc == 0)
+		tell_dropped(a->dropped);
 	if (rc == 0 && a->config.trust_host_cas)
 		rc = collect_cas(&n.host_cas, err);
 	if (rc == 0)

@@ -20,14 +20,15 @@ struct net_setup {
 };
 
 /*
- * net_setup_make() - addresses, and the host's certificates if they are asked for
- * @a: finished; must outlive @ret
+ * net_setup_make() - addresses, those of nameservers given by name, and the host's certificates if
+ * they are asked for; may block for NET_RESOLVE_TIMEOUT_MS per name
+ * @a: finished; must outlive @ret; names of nameservers become addresses
  * IPv4 is always on: the host alias and published ports need no route. IPv6 is on if the host has a
  * route for it, or if its pool was named: an address without a way out delays programs that try it
  * first.
  * Return: 0 and *ret, ended by net_setup_release(); -ERANGE, -errno
  */
-int net_setup_make(const struct net_args *a, struct net_setup *ret, struct err *err);
+int net_setup_make(struct net_args *a, struct net_setup *ret, struct err *err);
 
 /* net_setup_tell() - fill in what the guest must know; texts and bytes are borrowed from @n. */
 void net_setup_tell(const struct net_setup *n, struct bootstrap *boot);

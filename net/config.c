@@ -66,20 +66,68 @@ int net_config_add_publish(struct net_config *c, const struct net_publish *p, st
 	return 0;
 }
 
-int net_config_add_nameserver(struct net_config *c, const char *text, struct err *err)
+/* "10.0.0.300" is a slip of the pen: no name ends in a number. */
+static bool looks_like_address(const char *name)
+{
+	const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+
+	return last[strspn(last, "0123456789")] == 0;
+}
+
+int net_nameserver_split(const char *text, char ret_name[NAME_BUF], uint16_t *ret_port)
+{
+	size_t n = strcspn(text, ":");
+	uint64_t port = 53;
+	char name[NAME_BUF];
+
+	if (text[n] && num_parse_u64(text + n + 1, "port", 1, UINT16_MAX, &port, NULL) < 0)
+		return -EINVAL;
+	if (name_canon(text, n, name) < 0 || looks_like_address(name))
+		return -EINVAL;
+	memcpy(ret_name, name, sizeof(name));
+	*ret_port = (uint16_t)port;
+	return 0;
+}
+
+/* In one spelling, always with a port. Return: 0, -EINVAL. */
+static int normalise_nameserver(const char *text, char *dst, size_t len)
 {
 	struct ip_port p = { .port = 53 };
-	char norm[IP_STRLEN];
+	char copy[NAME_BUF + 8], name[NAME_BUF], ip[IP_STRLEN];
+	size_t n;
+
+	text += strspn(text, " \t");
+	n = strlen(text);
+	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t'))
+		n--;
+	if (n >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, text, n);
+	copy[n] = 0;
+	if (ip_port_parse(copy, &p) == 0 || ip_parse(copy, &p.addr) == 0) {
+		(void)snprintf(dst, len, "%s", ip_port_format(&p.addr, p.port, ip));
+		return p.port ? 0 : -EINVAL;
+	}
+	if (net_nameserver_split(copy, name, &p.port) < 0)
+		return -EINVAL;
+	(void)snprintf(dst, len, "%s:%u", name, p.port);
+	return 0;
+}
+
+int net_config_add_nameserver(struct net_config *c, const char *text, struct err *err)
+{
+	char norm[NAME_BUF + 8];
 	char **list, *copy;
 
-	if (ip_port_parse(text, &p) < 0 && ip_parse(text, &p.addr) < 0)
-		return err_msg(err, EINVAL, "nameserver '%s' is no IP or IP:PORT", text);
-	if (!p.port)
-		return err_msg(err, EINVAL, "nameserver '%s': port 0", text);
+	if (normalise_nameserver(text, norm, sizeof(norm)) < 0)
+		return err_msg(err, EINVAL,
+			"nameserver '%.300s' is no address and no host name, with or without a "
+			"port",
+			text);
 	list = reallocarray(c->nameservers, c->n_nameservers + 1, sizeof(*list));
 	if (list)
 		c->nameservers = list;
-	copy = strdup(ip_port_format(&p.addr, p.port, norm));
+	copy = strdup(norm);
 	if (!list || !copy) {
 		free(copy);
 		return err_set(err, ENOMEM, "add nameserver");

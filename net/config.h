@@ -65,7 +65,8 @@ struct net_config {
 	size_t n_ports;
 	struct policy policy;
 	bool rebind_protection;
-	char **nameservers; /* owned; "IP:PORT" or "[IP]:PORT"; none: those of the host */
+	/* owned; "IP:PORT", "[IP]:PORT" or, until it is looked up, "NAME:PORT"; none: the host's */
+	char **nameservers;
 	size_t n_nameservers;
 	uint64_t dns_timeout_ms;
 	int64_t max_tcp, max_udp;
@@ -99,10 +100,13 @@ int net_publish_parse(const char *text, struct net_publish *ret, struct err *err
 int net_config_add_publish(struct net_config *c, const struct net_publish *p, struct err *err);
 
 /*
- * net_config_add_nameserver() - "IP", "IP:PORT", "[IP]:PORT"; host names are looked up by the
- * caller beforehand. Return: 0; -EINVAL; -ENOMEM
+ * net_config_add_nameserver() - "IP", "IP:PORT", "[IP]:PORT", "NAME", "NAME:PORT"; net_new()
+ * takes no names: who starts a stack looks them up. Return: 0; -EINVAL; -ENOMEM
  */
 int net_config_add_nameserver(struct net_config *c, const char *text, struct err *err);
+
+/* net_nameserver_split() - "NAME" or "NAME:PORT"; port 53 if none is given. Return: 0; -EINVAL. */
+int net_nameserver_split(const char *text, char ret_name[NAME_BUF], uint16_t *ret_port);
 
 /*
  * net_bucket_parse() - "SIZE[/DURATION]" of --net-*-bandwidth and --net-*-ops

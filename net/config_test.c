@@ -130,6 +130,26 @@ static void test_multi_tenant(void **state)
 	assert_false(plain.trust_host_cas);
 }
 
+static void test_nameservers(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "1.1.1.1", "1.1.1.1:53" },
+		{ " 1.1.1.1:5353\t", "1.1.1.1:5353" },
+		{ "2606::1", "[2606::1]:53" },
+		{ "[2606::1]:5353", "[2606::1]:5353" },
+		{ "Dns.Example.", "dns.example:53" },
+		{ "dns.example:5353", "dns.example:5353" },
+		{ "localhost", "localhost:53" },
+	};
+	cleanup_net_config struct net_config c;
+
+	assert_int_equal(net_config_init(&c, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(net_config_add_nameserver(&c, rows[i][0], NULL), 0);
+		assert_string_equal(c.nameservers[i], rows[i][1]);
+	}
+}
+
 static void test_bad_json(void **state)
 {
 	static const char *const rows[] = {
@@ -160,7 +180,14 @@ static void test_bad_json(void **state)
 		"{\"policy\":{\"platform\":true}}",
 		"{\"policy\":{\"platform\":{\"default_egress\":5}}}",
 		"{\"policy\":{\"platform\":{\"platform\":{}}}}",
-		"{\"dns\":{\"nameservers\":[\"1.1.1.1 \"]}}",
+		"{\"dns\":{\"nameservers\":[\"\"]}}",
+		"{\"dns\":{\"nameservers\":[\"1.1.1 .1\"]}}",
+		"{\"dns\":{\"nameservers\":[\"1.1.1.300\"]}}",
+		"{\"dns\":{\"nameservers\":[\"1.1.1.1:\"]}}",
+		"{\"dns\":{\"nameservers\":[\"1.1.1.1:0\"]}}",
+		"{\"dns\":{\"nameservers\":[\"dns.example:x\"]}}",
+		"{\"dns\":{\"nameservers\":[\"[dns.example]:53\"]}}",
+		"{\"dns\":{\"nameservers\":[\"fe80::1%eth0\"]}}",
 		"{\"dns\":{\"nameservers\":[5]}}",
 		"{\"rate_limiter\":{\"egress\":{}}}",
 		"{\"rate_limiter\":{\"egress\":{\"ops\":{\"size\":0,\"refill_time_ms\":1}}}}",
@@ -269,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_policy_fails_closed),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_nameservers),
 		cmocka_unit_test(test_multi_tenant),
 		cmocka_unit_test(test_bad_json),
 		cmocka_unit_test(test_publish),

@@ -86,8 +86,10 @@ int dns_init(struct net *net, struct err *err)
 	for (size_t i = 0; i < net->config.n_nameservers; i++) {
 		struct ip_port p;
 
-		if (ip_port_parse(net->config.nameservers[i], &p) == 0)
-			add_server(d, &p);
+		if (ip_port_parse(net->config.nameservers[i], &p) < 0)
+			return err_msg(err, EINVAL, "nameserver '%s' has not been looked up",
+				net->config.nameservers[i]);
+		add_server(d, &p);
 	}
 	if (!d->n_servers)
 		read_resolv_conf(d);

@@ -515,9 +515,11 @@ def test_settings_as_json(msb, tmp_path):
     assert plain["policy"]["default_egress"] == "deny" and plain["policy"]["default_ingress"] == "allow"
     assert [rule["destination"] for rule in plain["policy"]["rules"]] == [{"group": "host"}, {"group": "public"}]
     (tmp_path / "net.yaml").write_text("allow: [pypi.org]\nports: ['8080:80']\n")
-    filed = show(msb, "--net-conf", tmp_path / "net.yaml", "-p", "9:9/udp", "--proxy", "socks4://10.0.0.1:1080")
+    filed = show(msb, "--net-conf", tmp_path / "net.yaml", "-p", "9:9/udp", "--proxy", "socks4://10.0.0.1:1080",
+                 "--dns-nameserver", "Dns.example")
     assert [rule["destination"] for rule in filed["policy"]["rules"]] == [{"domain": "pypi.org"}]
     assert sorted(port["host_port"] for port in filed["ports"]) == [9, 8080]
+    assert filed["dns"]["nameservers"] == ["dns.example:53"]  # looked up when there is a guest
     assert filed["outbound_proxy"] == {"address": "10.0.0.1:1080", "protocol": "socks4"}
 
 
