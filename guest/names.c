@@ -203,14 +203,16 @@ static int add_certificates(struct text pem, struct err *err)
 {
 	cleanup_buf struct buf bundle = { 0 };
 	struct etc_file file = { 0 };
+	const uint8_t *have;
 	char dir[64];
 	int ret;
 
 	ret = read_bundle(&file.path, &bundle);
+	have = buf_head(&bundle);
 	/* A persistent root has them from the last time. */
-	if (ret == 0 && bundle.len && memmem(buf_head(&bundle), bundle.len, pem.s, pem.len))
+	if (ret == 0 && have && memmem(have, bundle.len, pem.s, pem.len))
 		return 0;
-	if (ret == 0 && bundle.len && buf_head(&bundle)[bundle.len - 1] != '\n')
+	if (ret == 0 && have && bundle.len && have[bundle.len - 1] != '\n')
 		ret = buf_append(&bundle, "\n", 1);
 	if (ret == 0)
 		ret = buf_append(&bundle, pem.s, pem.len);

@@ -519,7 +519,7 @@ static int list_block(
 {
 	for (size_t i = 0; i < b->n; i++) {
 		char name[256];
-		uint64_t nid;
+		uint64_t nid = 0;
 		int r = dir_entry(b, i, name, &nid, err);
 
 		if (r < 0)

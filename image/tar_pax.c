@@ -404,7 +404,7 @@ int tar_pax_parse(const uint8_t *data, size_t len, struct tar_over *over, struct
 	const char *s = (const char *)data;
 
 	while (len) {
-		struct record rec;
+		struct record rec = { 0 };
 		int64_t n = parse_record(s, len, &rec, err);
 		int r = n < 0 ? (int)n : take_record(&rec, over, err);
 

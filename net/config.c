@@ -182,7 +182,7 @@ int net_config_make_multi_tenant(struct net_config *c, struct err *err)
 	drop_nameservers(c);
 	c->rebind_protection = true;
 	c->trust_host_cas = false;
-	if (cap_flows(&c->max_tcp) | cap_flows(&c->max_udp))
+	if ((int)cap_flows(&c->max_tcp) | (int)cap_flows(&c->max_udp))
 		ret |= NET_DROPPED_LIMITS;
 	return (int)ret;
 }
