@@ -337,6 +337,49 @@ static void test_sparse(void **state)
 	expect(&b, EBADMSG, "does not end");
 }
 
+static int layer_of(struct buf *b)
+{
+	struct layer_result res;
+	int fd = tb_out();
+
+	assert_int_equal(tb_layer(buf_head(b), b->len, 1U << 30, NULL, fd, &res, NULL), 0);
+	buf_release(b);
+	return fd;
+}
+
+/* Through a link of the lower layer the upper one replaces the folder it is about to add to. */
+static void test_merge_replaces_itself(void **state)
+{
+	static const char *const ways[] = { "d/s/d", "d/s/.wh.d", "d/s/.wh..wh..opq", "d/e/u/d",
+		"d/e/u/.wh.d" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(ways); i++) {
+		struct buf lower = { 0 }, upper = { 0 };
+		cleanup_fd int out = tb_out();
+		struct merge_result res;
+		int fd[2];
+
+		(void)tb_header(&lower, "d", '5', NULL, 0);
+		(void)tb_header(&lower, "d/s", '2', "..", 0);
+		(void)tb_header(&lower, "d/e/f", '5', NULL, 0);
+		(void)tb_header(&lower, "d/e/t", '2', "..", 0);
+		(void)tb_header(&lower, "d/e/u", '2', "../..", 0);
+		(void)tb_file(&upper, ways[i], "x");
+		(void)tb_file(&upper, "d/a", "x");
+		(void)tb_file(&upper, "d/e/z", "x");
+		(void)tb_file(&upper, "d/e/t/z", "x");
+		(void)tb_file(&upper, "d/e/x/y", "x");
+		(void)tb_file(&upper, "d/z", "x");
+		tb_end(&lower);
+		tb_end(&upper);
+		fd[0] = layer_of(&lower);
+		fd[1] = layer_of(&upper);
+		assert_int_equal(merge_layers(fd, 2, out, &res, NULL), 0);
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+	}
+}
+
 static void test_limits(void **state)
 {
 	struct layer_options o = { .limits = { .max_entries = 10 } };
@@ -492,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_pax),
 		cmocka_unit_test(test_gnu_long_names),
 		cmocka_unit_test(test_sparse),
+		cmocka_unit_test(test_merge_replaces_itself),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_compression),
 		cmocka_unit_test(test_gzip_checksum),

@@ -21,9 +21,15 @@
 /* All layers together; metadata of a million files is about half of it. */
 #define MAX_TREE_BYTES GIB(2)
 
-/* struct merge - @base: what the layers so far make together */
+/*
+ * struct merge - @base: what the layers so far make together
+ * @gone: folders of @base that the layer at hand has removed, kept until it is done: through a link
+ *	  it may remove the very folder that is being added to, or one above that
+ */
 struct merge {
 	struct tree base;
+	struct tree_inode **gone;
+	size_t n_gone, max_gone;
 	uint32_t blocks[MERGE_MAX_LAYERS];
 	uint8_t uuid[16];
 };
@@ -83,6 +89,51 @@ static int resolve_name(void *ctx, struct tree_inode *dir, struct tree_name *nam
 static int lay_over(
 	struct merge *m, struct tree_inode *base, struct tree_inode *upper, struct err *err);
 
+static int keep(struct merge *m, struct tree_inode *inode, struct err *err)
+{
+	struct tree_inode **more;
+
+	if (!S_ISDIR(inode->mode))
+		return 0;
+	if (m->n_gone == m->max_gone) {
+		m->max_gone = m->max_gone ? m->max_gone * 2 : 64;
+		more = reallocarray(m->gone, m->max_gone, sizeof(*more));
+		if (!more)
+			return err_set(err, ENOMEM, "merge layers");
+		m->gone = more;
+	}
+	m->gone[m->n_gone++] = tree_ref(inode);
+	return 0;
+}
+
+/* What has the name in @base is about to go. */
+static int keep_name(
+	struct merge *m, struct tree_inode *base, const struct tree_name *name, struct err *err)
+{
+	struct tree_name *old = tree_find(base, name->name, name->len);
+
+	return old ? keep(m, old->inode, err) : 0;
+}
+
+static int keep_children(struct merge *m, struct tree_inode *base, struct err *err)
+{
+	cleanup_free struct tree_name **names = NULL;
+	int r = tree_list(base, &names, err);
+
+	for (uint32_t i = 0; r == 0 && i < base->n_children; i++)
+		r = keep(m, names[i]->inode, err);
+	return r;
+}
+
+static void forget_gone(struct merge *m)
+{
+	while (m->n_gone)
+		tree_unref(m->gone[--m->n_gone]);
+	free(m->gone);
+	m->gone = NULL;
+	m->max_gone = 0;
+}
+
 /* A directory as it comes from a layer, fit to be a result: nothing below it to hide. */
 static int strip(void *ctx, struct tree_inode *dir, struct err *err)
 {
@@ -126,18 +177,19 @@ static int lay_name(
 	struct merge *m, struct tree_inode *base, struct tree_name *name, struct err *err)
 {
 	struct tree_inode *upper = name->inode, *dir = NULL;
-	int r = 0;
+	int r;
 
-	if (tree_is_whiteout(upper)) {
+	if (S_ISDIR(upper->mode))
+		dir = same_dir(m, base, name, upper);
+	if (dir)
+		return lay_over(m, dir, upper, err);
+	r = keep_name(m, base, name, err);
+	if (r == 0 && tree_is_whiteout(upper)) {
 		tree_unlink(base, name->name, name->len);
 		return 0;
 	}
-	if (S_ISDIR(upper->mode)) {
-		dir = same_dir(m, base, name, upper);
-		if (dir)
-			return lay_over(m, dir, upper, err);
+	if (r == 0 && S_ISDIR(upper->mode))
 		r = strip(m, upper, err);
-	}
 	return r < 0 ? r : tree_put(&m->base, base, name->name, name->len, tree_ref(upper), err);
 }
 
@@ -162,8 +214,12 @@ static int lay_over(
 
 	if (r < 0)
 		return r;
-	if (upper->opaque)
+	if (upper->opaque) {
+		r = keep_children(m, base, err);
+		if (r < 0)
+			return r;
 		tree_remove_children(base);
+	}
 	if (!upper->implied)
 		take_attributes(base, upper);
 	for (uint32_t i = 0, n = upper->n_children; r == 0 && i < n; i++)
@@ -178,6 +234,7 @@ static int add_tree(struct merge *m, struct tree *upper, struct err *err)
 
 	if (r == 0)
 		r = lay_over(m, m->base.root, upper->root, err);
+	forget_gone(m);
 	return r;
 }
 
