@@ -192,7 +192,7 @@ def restricted(own_msb, own_root, probe, resolver, http4, proxy, certificate, pu
 def test_addresses_are_there_from_the_start(reach_all):
     """Nothing is tentative: the first program may use them."""
     shown = reach_all.sh("cat /proc/net/if_inet6 /proc/net/route; cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu")
-    assert "fd42" in shown and " 40 00 80     eth0" in shown, shown
+    assert "fd42" in shown and " 40 00 82     eth0" in shown, shown
     assert "eth0\t00000000\t010010AC" in shown
     assert "02:6d:73:00:00:02\n1500" in shown
 
