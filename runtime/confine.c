@@ -22,6 +22,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -304,11 +305,20 @@ static int restrict_capabilities(struct err *err)
 	return 0;
 }
 
+/* Keys of the user's are in there, which a guest that gets hold of us must not find. */
+static void forget_environment(void)
+{
+	for (char **e = environ; e && *e; e++)
+		explicit_bzero(*e, strlen(*e));
+	(void)clearenv();
+}
+
 int confine_seal(
 	const int *root_fd, const bool *read_only, unsigned n, bool network, struct err *err)
 {
 	int rc;
 
+	forget_environment();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, errno, "no_new_privs");
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)

@@ -23,8 +23,9 @@
 int confine_detach(const int *keep, unsigned n_keep, struct err *err);
 
 /*
- * confine_seal() - no way back: no_new_privs, few capabilities, Landlock (where the kernel has it)
- * and seccomp; for the calling thread and those that it starts later, so it must be the only one
+ * confine_seal() - no way back: no environment, no_new_privs, few capabilities, Landlock (where the
+ * kernel has it) and seccomp; for the calling thread and those that it starts later, so it must be
+ * the only one
  * @root_fd, @read_only: the directories and files that stay reachable by path, @n of them
  * @network: the machine has one, whose stack opens sockets here
  * Return: 0; -errno if a kernel that has the mechanism refuses it

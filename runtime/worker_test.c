@@ -30,8 +30,10 @@
 #include "runtime/worker.h"
 
 /* What the played machine does is its kernel's command line. */
+#define KEY "WORKER_TEST_KEY"
+
 struct vm {
-	const char *script;
+	const char *script, *key;
 	int root_fd;
 	char inside[64];
 };
@@ -45,6 +47,7 @@ int vm_new(const struct vm_config *cfg, struct vm **ret_vm, struct err *err)
 		return err_msg(err, ENOENT, "no such machine");
 	}
 	vm->script = cfg->cmdline;
+	vm->key = getenv(KEY);
 	vm->root_fd = cfg->n_fs ? cfg->fs[0].cfg.root_fd : -1;
 	log_info("preparing %s", cfg->cmdline);
 	*ret_vm = vm;
@@ -87,6 +90,12 @@ static bool can_thread(void)
 	return pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0;
 }
 
+/* Is a variable of the user's still there, or its bytes? */
+static bool knows_key(const struct vm *vm)
+{
+	return getenv(KEY) || strcmp(vm->key, "secret") == 0;
+}
+
 /* Each letter says what is possible inside the confinement. */
 static void probe(struct vm *vm, char *out)
 {
@@ -112,6 +121,7 @@ static void probe(struct vm *vm, char *out)
 	*out++ = can_thread() ? 't' : '-';
 	(void)capng_get_caps_process();
 	*out++ = capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN) ? 'a' : '-';
+	*out++ = knows_key(vm) ? 'K' : '-';
 	*out = '\0';
 }
 
@@ -282,6 +292,7 @@ static void is_confined(void **state)
 	char dir[] = "/tmp/worker-test-XXXXXX", path[64];
 	struct seen s;
 
+	assert_int_equal(setenv(KEY, "secret", 1), 0);
 	assert_non_null(mkdtemp(dir));
 	cfg.fs[0].cfg.root_fd = open(dir, O_PATH | O_DIRECTORY);
 	assert_true(cfg.fs[0].cfg.root_fd >= 0);
@@ -297,7 +308,7 @@ static void is_confined(void **state)
 		print_message("paths are not confined here: no Landlock\n");
 		s.end.exit.detail[1] = '-';
 	}
-	assert_string_equal(s.end.exit.detail, "w----nS-f----t-");
+	assert_string_equal(s.end.exit.detail, "w----nS-f----t--");
 }
 
 static void has_sockets_for_a_network_only(void **state)
