@@ -2,39 +2,33 @@
 /* What the cache knows of references, and images as a whole. */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include "lib/num.h"
+#include "lib/sha256.h"
 #include "store/internal.h"
 
 /* A check for users must not fail because another such check runs at the same moment. */
 #define BUSY_MS 200
 
-static int reference_name(const char *canonical, const char *suffix, char *ret, struct err *err)
+static void reference_name(
+	const char *canonical, const char *suffix, char ret[static CACHE_NAME_MAX])
 {
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	unsigned len = 0;
+	char digest[SHA256_TEXT_MAX];
 
-	if (EVP_Digest(canonical, strlen(canonical), hash, &len, EVP_sha256(), NULL) != 1)
-		return err_msg(err, EIO, "cannot compute a SHA-256");
-	for (unsigned i = 0; i < len; i++)
-		(void)snprintf(ret + (size_t)2 * i, 3, "%02x", hash[i]);
-	(void)snprintf(ret + (size_t)2 * len, CACHE_NAME_MAX - (size_t)2 * len, "%s", suffix);
-	return 0;
+	sha256_text(canonical, strlen(canonical), digest);
+	(void)snprintf(ret, CACHE_NAME_MAX, "%s%s", digest, suffix);
 }
 
 int cache_lock_reference(struct cache *cache, const char *canonical, uint64_t timeout_ms,
 	struct lock *ret, struct err *err)
 {
 	char name[CACHE_NAME_MAX], what[ERR_MSG_MAX / 2];
-	int rc = reference_name(canonical, ".lock", name, err);
 
-	if (rc < 0)
-		return rc;
+	reference_name(canonical, ".lock", name);
 	(void)snprintf(what, sizeof(what), "image '%s'", canonical);
 	return lock_take(
 		cache->dir[CACHE_DIR_MANIFESTS], name, LOCK_EXCLUSIVE, timeout_ms, what, ret, err);
@@ -66,9 +60,7 @@ int cache_metadata_write(
 
 	if (len > CACHE_METADATA_MAX)
 		return err_msg(err, EFBIG, "the metadata of '%s' has %zu bytes", canonical, len);
-	rc = reference_name(canonical, ".json", name, err);
-	if (rc < 0)
-		return rc;
+	reference_name(canonical, ".json", name);
 	rc = cache_file_create(cache, cache->dir[CACHE_DIR_MANIFESTS], name, &f, err);
 	if (rc < 0)
 		return rc;
@@ -104,10 +96,8 @@ int cache_metadata_read(
 {
 	char name[CACHE_NAME_MAX], what[ERR_MSG_MAX / 2];
 	cleanup_fd int fd = -1;
-	int rc = reference_name(canonical, ".json", name, err);
 
-	if (rc < 0)
-		return rc;
+	reference_name(canonical, ".json", name);
 	fd = openat(cache->dir[CACHE_DIR_MANIFESTS], name,
 		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
@@ -119,10 +109,8 @@ int cache_metadata_read(
 int cache_metadata_remove(struct cache *cache, const char *canonical, struct err *err)
 {
 	char name[CACHE_NAME_MAX];
-	int rc = reference_name(canonical, ".json", name, err);
 
-	if (rc < 0)
-		return rc;
+	reference_name(canonical, ".json", name);
 	if (unlinkat(cache->dir[CACHE_DIR_MANIFESTS], name, 0) < 0 && errno != ENOENT)
 		return err_set(err, errno, "delete the metadata of '%s'", canonical);
 	return 0;
