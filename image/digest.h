@@ -20,7 +20,7 @@ bool digest_valid(const char *text);
  */
 void digest_path_safe(const char *text, char ret[static DIGEST_TEXT_MAX]);
 
-/* struct hasher - a digest being computed; for one thread at a time */
+/* struct hasher - a digest being computed (hasher.c, image_dep); for one thread at a time */
 struct hasher;
 
 /*

@@ -4,6 +4,9 @@
  * a stack of layers, each an EROFS file, one EROFS file of merged metadata that has the layers as
  * its devices, and a configuration. images.md 1 and 2.
  *
+ * Who only opens images that are in the cache links image_open_dep, which brings no large library:
+ * image_open*() and image_free(). All else is in image_dep.
+ *
  * Threads: every function may be called from any thread; one object belongs to one thread at a
  * time. Functions that use the network block, never longer than the deadlines of their options.
  */

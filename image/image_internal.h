@@ -4,6 +4,7 @@
 #define IMAGE_INTERNAL_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "image/image.h"
 #include "image/manifest.h"
@@ -38,6 +39,13 @@ struct image_parts {
  */
 int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild,
 	image_progress_fn *progress, void *ctx, bool *ret_built, struct err *err);
+
+/* image_digest_key() - the key under which the metadata are found by what a sandbox pinned */
+static inline void image_digest_key(const char *digest, char key[static DIGEST_TEXT_MAX + 1])
+{
+	key[0] = '@';
+	(void)snprintf(key + 1, DIGEST_TEXT_MAX, "%s", digest);
+}
 
 /* image_open_canonical() - image_open() for a reference in canonical form */
 int image_open_canonical(
