@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/image_program.h"
 #include "cli/image_record.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -146,7 +147,7 @@ static int run_load(int argc, char **argv)
 const struct command command_load = {
 	.name = "load",
 	.usage = "[OPTIONS]",
-	.help = "load images from an archive",
+	.help = HELP_LOAD,
 	.run = run_load,
 	.describe = describe_load,
 };
@@ -249,7 +250,7 @@ static int run_save(int argc, char **argv)
 const struct command command_save = {
 	.name = "save",
 	.usage = "[OPTIONS] REFERENCE...",
-	.help = "save images to an archive",
+	.help = HELP_SAVE,
 	.run = run_save,
 	.describe = describe_save,
 };

@@ -19,6 +19,8 @@
  * @path:    the words that lead to it, for usage and errors: "volume create"
  * @aliases: other names, NULL-terminated; NULL: none
  * @hidden:  works, but is not in the list
+ * @elsewhere: another program has it: @run starts that, for --help too; it has no @usage and
+ *           @describe here
  * @subs:    a group: the commands behind it; @run and @describe are NULL then
  */
 struct command {
@@ -30,15 +32,24 @@ struct command {
 	const char *path;		   /* NULL: the name */
 	const char *const *aliases;
 	const struct command *const *subs;
-	bool hidden;
+	bool hidden, elsewhere;
 };
 
 extern const struct command command_run;
 extern const struct command command_pull, command_load, command_save;
+extern const struct command command_fetch; /* of msb-image, for msb run */
 extern const struct command command_images, command_rmi;
 extern const struct command command_image, command_volume;
 
-/* cli_start_ns() - when main() began, on the clock of lib/clock.h. */
+/*
+ * cli_main() - run the command that the arguments name
+ * @table: what there is, NULL-terminated
+ * @about: one line for --help
+ * Return: the exit code
+ */
+int cli_main(const struct command *const *table, const char *about, int argc, char **argv);
+
+/* cli_start_ns() - when cli_main() began, on the clock of lib/clock.h. */
 uint64_t cli_start_ns(void);
 
 /* cli_error() - "error: MESSAGE" on stderr; returns EXIT_FAILED, for `return cli_error(...)`. */

@@ -6,9 +6,11 @@
 
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/image_program.h"
 #include "cli/image_record.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/pull.h"
 #include "image/settings.h"
 #include "lib/clock.h"
 
@@ -97,27 +99,36 @@ static int check(struct pull_args *a, char *password, size_t size, struct err *e
 	return read_password(password, size, err);
 }
 
-static int pull(struct pull_args *a, const char *reference, bool *ret_cached, struct err *err)
+int pull_image(struct store *store, const char *reference, struct image_pull_options *o, bool quiet,
+	struct image **ret, struct err *err)
 {
 	struct image_settings *settings = NULL;
-	cleanup_store struct store store = { 0 };
-	cleanup_image struct image *image = NULL;
 	struct progress progress;
-	int rc = store_open(CATALOGUE_WRITE, &store, err);
+	int rc = image_settings_from(store->home.config, store->home.root, &settings, err);
 
-	rc = rc ? rc : image_settings_from(store.home.config, store.home.root, &settings, err);
 	if (rc < 0)
 		return rc;
-	progress_init(&progress, "Pulling", reference, a->quiet);
-	a->options.settings = settings;
-	a->options.progress = progress_event;
-	a->options.progress_ctx = &progress;
-	rc = image_pull(store.cache, reference, &a->options, &image, err);
+	progress_init(&progress, "Pulling", reference, quiet);
+	o->settings = settings;
+	o->progress = progress_event;
+	o->progress_ctx = &progress;
+	rc = image_pull(store->cache, reference, o, ret, err);
 	progress_end(&progress);
+	o->settings = NULL;
+	image_settings_free(settings);
+	return rc;
+}
+
+static int pull(struct pull_args *a, const char *reference, bool *ret_cached, struct err *err)
+{
+	cleanup_store struct store store = { 0 };
+	cleanup_image struct image *image = NULL;
+	int rc = store_open(CATALOGUE_WRITE, &store, err);
+
+	rc = rc ? rc : pull_image(&store, reference, &a->options, a->quiet, &image, err);
 	rc = rc ? rc : image_record(&store, image, err);
 	if (rc == 0)
 		*ret_cached = image->was_cached;
-	image_settings_free(settings);
 	return rc;
 }
 
@@ -151,7 +162,7 @@ static int run(int argc, char **argv)
 const struct command command_pull = {
 	.name = "pull",
 	.usage = "[OPTIONS] REFERENCE",
-	.help = "download an image from a registry",
+	.help = HELP_PULL,
 	.run = run,
 	.describe = describe,
 };

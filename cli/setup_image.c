@@ -8,21 +8,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/image_program.h"
 #include "cli/image_record.h"
-#include "cli/progress.h"
 #include "cli/run_setup.h"
-#include "image/settings.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "store/store.h"
 
 /* An image that the catalogue does not know would be pruned. Running goes on without. */
-static void record(struct store *store, const struct image *image)
+static void record(struct store *store, const struct image *image, bool known)
 {
 	struct err err = ERR_INIT;
-	int rc = image->was_cached
-			 ? catalogue_has_manifest(store->catalogue, image->manifest_digest, &err)
-			 : 0;
+	int rc = known ? catalogue_has_manifest(store->catalogue, image->manifest_digest, &err) : 0;
 
 	if (rc == 0)
 		rc = image_record(store, image, &err);
@@ -30,25 +27,39 @@ static void record(struct store *store, const struct image *image)
 		log_warn("%s", err.msg);
 }
 
+/* By another program, which alone has what speaks to registries. */
 static int pull(
 	struct store *store, const struct run_args *args, struct image **ret, struct err *err)
 {
-	struct image_pull_options options = { .policy = args->pull };
-	struct image_settings *settings = NULL;
-	struct progress progress;
-	int rc = image_settings_from(store->home.config, store->home.root, &settings, err);
+	struct image_fetch fetch;
+	int rc = image_fetch(args->image, args->pull, args->log_level, &fetch, err);
 
-	progress_init(&progress, "Pulling", args->image, false);
-	options.settings = settings;
-	options.progress = progress_event;
-	options.progress_ctx = &progress;
+	if (rc < 0)
+		return rc;
+	rc = image_open(store->cache, args->image, ret, err);
 	if (rc == 0)
-		rc = image_pull(store->cache, args->image, &options, ret, err);
-	progress_end(&progress);
-	image_settings_free(settings);
-	if (rc == 0)
-		record(store, *ret);
+		record(store, *ret, false);
+	image_fetch_end(&fetch);
 	return rc;
+}
+
+static int open_or_pull(
+	struct store *store, const struct run_args *args, struct image **ret, struct err *err)
+{
+	cleanup_free char *canonical = NULL;
+	int rc = image_canonical(args->image, &canonical, err);
+
+	if (rc < 0)
+		return rc;
+	if (args->pull == IMAGE_ALWAYS)
+		return pull(store, args, ret, err);
+	rc = image_open(store->cache, canonical, ret, err);
+	if (rc == 0)
+		record(store, *ret, true);
+	if (rc != -ENOENT || args->pull == IMAGE_NEVER)
+		return rc;
+	err_clear(err);
+	return pull(store, args, ret, err);
 }
 
 /* Who forgot the "./" is told so. */
@@ -90,7 +101,7 @@ int setup_image(struct run_setup *s, const struct run_args *args, struct err *er
 		return rc;
 	if (store.home.settings.upper_size_mib)
 		s->upper_mib = (uint32_t)store.home.settings.upper_size_mib;
-	rc = pull(&store, args, &s->image, err);
+	rc = open_or_pull(&store, args, &s->image, err);
 	if (rc < 0)
 		return explain(args->image, err);
 	return add_parts(s, s->image, err);

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""msb and msb-image: what is in which, and how the one runs the other. No machine is started."""
+import contextlib
+import hashlib
+import http.server
+import json
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from conftest import DEADLINE, MSB, archive, layer
+
+
+def trust(home, host):
+    home.path.mkdir(exist_ok=True)
+    (home.path / "config.json").write_text(json.dumps({"registries": {"hosts": {host: {"insecure": True}}}}))
+
+
+@contextlib.contextmanager
+def images(home):
+    """A registry on loopback that has one image of one layer under every name."""
+    documents = {}
+
+    def add(data, media_type):
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        documents[digest] = (data, media_type)
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+    oci = "application/vnd.oci.image."
+    tar = add(layer({"f": b"x"}), oci + "layer.v1.tar")
+    config = json.dumps({"architecture": "amd64", "os": "linux",
+                         "rootfs": {"type": "layers", "diff_ids": [tar["digest"]]}}).encode()
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json",
+                           "config": add(config, oci + "config.v1+json"), "layers": [tar]}).encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data, media_type = documents.get(self.path.rsplit("/", 1)[1], (manifest, oci + "manifest.v1+json"))
+            self.send_response(200)
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        host = f"127.0.0.1:{server.server_port}"
+        trust(home, host)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield host
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def registry(home, answer):
+    """A server on loopback that config.json knows as a plain HTTP one; answer(connection) per connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        trust(home, host)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    answer(server.accept()[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield host
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def refuse(connection):
+    with connection:
+        connection.settimeout(DEADLINE)
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """msb without the program that belongs beside it."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    return pathlib.Path(shutil.copy2(MSB, folder))
+
+
+def run_alone(alone, home, *args):
+    return subprocess.run([alone, *map(str, args)], env=home.env, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=DEADLINE, check=False)
+
+
+def test_what_msb_loads():
+    needed = subprocess.run(["readelf", "-d", MSB], capture_output=True, text=True, check=True).stdout
+    for library in ("libcurl", "libssl", "libcrypto", "libisal"):
+        assert library not in needed
+
+
+@pytest.mark.parametrize("args", [["pull", "--help"], ["image", "load", "-h"], ["save", "--help"]])
+def test_help_comes_from_there(home, args):
+    text = home.ok(*args)
+    assert f"Usage: msb {args[-2]} [OPTIONS]" in text and "Options:" in text
+
+
+def test_wrong_usage_is_told_as_ever(home):
+    done = home.run("image", "pull")
+    assert (done.returncode, done.stderr) == (
+        2, "error: missing argument: REFERENCE\nFor more, see 'msb pull --help'.\n")
+
+
+@pytest.mark.parametrize("args", [["pull", "x"], ["image", "save", "x"], ["load", "--help"], ["run", "x"],
+                                  ["run", "--pull", "always", "x"]])
+def test_missing_program(home, alone, args):
+    done = run_alone(alone, home, *args)
+    assert done.returncode == 1
+    path = alone.parent / "msb-image"
+    assert done.stderr == f"error: start '{path}', which belongs to msb: No such file or directory\n"
+
+
+def test_cached_images_do_not_need_it(home, alone, tmp_path):
+    home.ok("load", "-q", "-i", archive(tmp_path / "a.tar", ["local/a:1"], layer({"f": b"x"})))
+    for policy in ("if-missing", "never"):
+        done = run_alone(alone, home, "run", "--pull", policy, "--kernel", "/nowhere", "local/a:1", "--", "true")
+        assert done.returncode == 1 and "/nowhere" in done.stderr
+    done = run_alone(alone, home, "run", "--pull", "never", "nope", "--", "true")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: image not cached: ")
+
+
+@pytest.mark.parametrize("policy", ["if-missing", "always"])
+def test_pull_of_a_run(home, policy):
+    """The image is in the cache and in the catalogue; what then fails is the kernel."""
+    with images(home) as host:
+        for _ in range(2):
+            done = home.run("run", "--pull", policy, "--kernel", "/nowhere", f"{host}/a:1", "--", "true")
+            assert done.returncode == 1 and "/nowhere" in done.stderr
+        assert [image["reference"] for image in home.json("image", "list")] == [f"{host}/a:1"]
+
+
+def test_failed_pull_of_a_run_is_one_line(home, tmp_path):
+    with registry(home, refuse) as host:
+        (tmp_path / host).mkdir()
+        done = home.run("run", f"{host}/a:1", "--", "true", cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert done.stderr.startswith(f"error: pull {host}/a:1: ")
+        (tmp_path / host / "a:1").mkdir()
+        done = home.run("run", f"{host}/a:1", "--", "true", cwd=tmp_path)
+        assert done.stderr.endswith(f"; for the folder of that name write './{host}/a:1'\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_pull_of_a_run_ends_with_it(home, number):
+    arrived, gone = threading.Event(), threading.Event()
+
+    def hold(connection):
+        with connection:
+            connection.settimeout(DEADLINE)
+            connection.recv(65536)
+            arrived.set()
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(65536):
+                    pass
+            gone.set()
+
+    with registry(home, hold) as host:
+        running = home.start("run", f"{host}/a:1", "--", "true")
+        assert arrived.wait(DEADLINE)
+        running.send_signal(number)
+        running.communicate(timeout=DEADLINE)
+        assert running.returncode == -number
+        assert gone.wait(DEADLINE)
