@@ -117,8 +117,11 @@ def test_most_vcpus(msb, busybox):
 def test_memory(msb, busybox, size, mib):
     result = msb.sh(busybox, "grep MemTotal /proc/meminfo", "-m", size)
     total = int(result.text.split()[1]) / 1024
-    # The kernel keeps its own image, the page structures and reserved ranges out of the total.
-    assert mib * 0.85 - 32 < total <= mib, result.text
+    # The kernel keeps its own image, the page structures and reserved ranges out of the total. On the kvm engine the
+    # image of the kernel library lies beside the RAM asked for, as libkrun has it, and what of it the kernel frees after
+    # its start comes on top.
+    beside = 32 if msb.engine == "kvm" else 0
+    assert mib * 0.85 - 32 < total <= mib + beside, result.text
 
 
 @pytest.mark.parametrize("size,mib", [("300", 300), ("1g", 1024), ("0.5G", 512)])

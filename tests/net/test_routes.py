@@ -126,19 +126,29 @@ def test_refused_from_afar(w, six):
             c.recv(1)
 
 
+def ask(c, tries):
+    """Linux sends one error of a route a second to the same peer, after a burst (route.error_cost): ask again."""
+    for left in reversed(range(tries)):
+        try:
+            c.send(b"x")
+            c.recv(1)
+        except TimeoutError:
+            if not left:
+                raise
+
+
 @both
 @pytest.mark.parametrize("kind", (socket.SOCK_STREAM, socket.SOCK_DGRAM), ids=("TCP", "UDP"))
 @pytest.mark.parametrize("where", (60, 61, 62), ids=("unreachable", "prohibited", "silent"))
 def test_nobody_there(w, six, kind, where):
     addr = f"2001:db8:{where}::9" if six else f"10.{where}.0.9"
     with w.socket(w.g, socket.AF_INET6 if six else socket.AF_INET, kind) as c:
-        c.settimeout(1.5 if where == 62 else TIMEOUT)
+        c.settimeout(1.5 if where == 62 or kind == socket.SOCK_DGRAM else TIMEOUT)
         c.setsockopt(*((socket.IPPROTO_IPV6, IPV6_RECVERR) if six else (socket.IPPROTO_IP, IP_RECVERR)), 1)
         with pytest.raises(OSError) as e:
             c.connect((addr, 80))
             if kind == socket.SOCK_DGRAM:
-                c.send(b"x")
-                c.recv(1)
+                ask(c, tries=1 if where == 62 else 10)
         if where == 62:
             assert isinstance(e.value, TimeoutError)
         else:

@@ -21,6 +21,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 NET_TAP = os.environ.get("NET_TAP", str(SOURCE / "out/asan/net/net-tap"))
@@ -117,6 +118,15 @@ class World:
         """Of the stack, in KiB."""
         with open(f"/proc/{self.proc.pid}/status") as f:
             return next(int(line.split()[1]) for line in f if line.startswith(what + ":"))
+
+    def denied(self, text):
+        """Was, or is soon, a denial reported that says so? Reports come through a pipe of their own."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if any(text in d for d in self.denials):
+                return True
+            time.sleep(0.01)
+        return False
 
     def read_denials(self):
         for line in self.proc.stderr:
