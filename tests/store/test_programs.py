@@ -176,7 +176,9 @@ def test_pull_of_a_run_ends_with_it(home, number):
             gone.set()
 
     with registry(home, hold) as host:
-        running = home.start("run", f"{host}/a:1", "--", "true")
+        # A test run in the background of a shell ignores SIGINT, and so would msb.
+        running = home.start("run", f"{host}/a:1", "--", "true",
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         assert arrived.wait(DEADLINE)
         running.send_signal(number)
         running.communicate(timeout=DEADLINE)
