@@ -161,11 +161,14 @@ static void host_ready(void *ctx, int fd, uint32_t events)
 {
 	struct tcp_flow *tf = ctx;
 	struct net *net = tf->f.net;
+	unsigned tries = tf->dial_tries;
 
 	if (tf->dead)
 		return;
 	if (tf->state == TCP_ST_DIALING)
 		dial_progress(tf, events);
+	if (tf->dial_tries != tries)
+		events = 0; /* the end of that socket says nothing of its successor */
 	if (events & (EPOLLRDHUP | EPOLLHUP))
 		tf->host_rdhup = true;
 	if (tf->host_open && (events & EPOLLOUT))

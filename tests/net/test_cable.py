@@ -10,7 +10,7 @@ import unittest
 
 import pytest
 
-from world import OUT4, OUT6, World, bulk, sh, under
+from world import GW6, OUT4, OUT6, World, bulk, sh, under
 
 FAULTS = {"loss": "3,0,0,0", "duplication": "0,10,0,0", "reorder": "0,0,20,2", "delay": "0,0,0,20", "all": "2,2,5,10"}
 PEEK = {"peek-off": (), "no-peek-off": ("--no-peek-off",)}
@@ -34,6 +34,20 @@ def test_without_offloads(peek):
         sh(*under(w.g, "ethtool", "-K", "tap0", "tx", "off"), check=False)
         for addr in (OUT4, OUT6):
             bulk(Check(), *w.pair(addr), 4 << 20)
+
+
+@pytest.mark.parametrize("peek", PEEK.values(), ids=PEEK)
+def test_answer_in_parts_from_the_other_loopback(peek):
+    """The refusal on ::1, tried first, is not the end of what 127.0.0.1 says later."""
+    with World(args=list(peek)) as w:
+        listener, port = w.listen("127.0.0.1")
+        with listener, w.connect(GW6, port) as c:
+            s, _ = listener.accept()
+            with s:
+                for part in (b"header", b"body", b"rest"):
+                    s.sendall(part)
+                    assert c.recv(64) == part
+            assert c.recv(64) == b""
 
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
