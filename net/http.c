@@ -102,7 +102,7 @@ int http_looks_like(const uint8_t *bytes, size_t len)
 	while (n < have && n < METHOD_MAX && is_token(p[n]))
 		n++;
 	if (n == have)
-		return n == METHOD_MAX ? -1 : 0;
+		return 0; /* a blank may follow, even behind the longest method */
 	return n && is_blank(p[n]) ? 0 : -1;
 }
 
