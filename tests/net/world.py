@@ -51,6 +51,7 @@ def ip_batch(ns, *lines):
 @contextlib.contextmanager
 def alone():
     """`ip netns` makes its folder a mount point of its own when first used: not twice at once."""
+    os.makedirs("/run/lock", exist_ok=True)
     with open("/run/lock/msb-net-tests", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
