@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "block/file.h"
+#include "lib/io.h"
 #include "lib/num.h"
 
 #define PAGES	     2048 /* of up to 4 KiB: what an image costs at most */
@@ -84,23 +85,15 @@ static struct page *victim(struct meta *m)
 /* The last page of a file may be cut short; the rest of it is zeroes. */
 static int fill(const struct meta *m, struct page *p, uint64_t off)
 {
-	size_t done = 0;
+	ssize_t n;
 
 	if (off > INT64_MAX - m->page_len)
 		return -EIO;
-	while (done < m->page_len) {
-		ssize_t n = pread(m->fd, p->data + done, m->page_len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	memset(p->data + done, 0, m->page_len - done);
-	return done ? 0 : -EIO;
+	n = io_pread(m->fd, p->data, m->page_len, off);
+	if (n < 0)
+		return (int)n;
+	memset(p->data + n, 0, m->page_len - (size_t)n);
+	return n ? 0 : -EIO;
 }
 
 static int get(struct meta *m, uint64_t off, struct page **ret)

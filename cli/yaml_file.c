@@ -11,6 +11,7 @@
 
 #include "lib/buf.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 
 /* struct load - @event: the one looked at; empty while there is none */
@@ -233,28 +234,11 @@ int yaml_parse(const char *name, const char *text, size_t len, json_t **ret, str
 	return rc;
 }
 
-static int read_all(int fd, struct buf *out)
-{
-	uint8_t *room;
-	ssize_t n;
-
-	for (;;) {
-		if (buf_reserve(out, KIB(64), &room) < 0)
-			return -ENOMEM;
-		n = read(fd, room, KIB(64));
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		buf_commit(out, (size_t)n);
-		if (out->len > YAML_FILE_MAX)
-			return -EFBIG;
-	}
-}
-
 int yaml_read(const char *path, char **ret, size_t *ret_len, struct err *err)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	cleanup_buf struct buf text = { 0 };
-	int rc = fd < 0 ? -errno : read_all(fd, &text);
+	int rc = fd < 0 ? -errno : io_read_to_end(fd, YAML_FILE_MAX, &text);
 
 	if (rc < 0)
 		return err_set(err, rc, "read '%s'", path);

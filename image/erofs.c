@@ -17,6 +17,7 @@
 #include "image/tree.h"
 #include "lib/buf.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 #include "lib/path.h"
 
@@ -50,22 +51,11 @@ static int damaged(struct err *err, const char *what)
 
 static int pread_all(int fd, void *buf, size_t len, uint64_t pos, struct err *err)
 {
-	uint8_t *p = buf;
+	ssize_t n = io_pread(fd, buf, len, pos);
 
-	while (len) {
-		ssize_t n = pread(fd, p, len, (off_t)pos);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, errno, "read EROFS image");
-		if (n == 0)
-			return damaged(err, "it is shorter than it says");
-		p += n;
-		pos += (size_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	if (n < 0)
+		return err_set(err, (int)n, "read EROFS image");
+	return (size_t)n == len ? 0 : damaged(err, "it is shorter than it says");
 }
 
 static int cached_block(struct erofs *e, uint64_t block, const uint8_t **ret, struct err *err)

@@ -15,6 +15,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/io.h"
 
 extern char **environ;
 
@@ -23,25 +24,16 @@ int small_file_read(const char *path, size_t max, struct buf *ret, struct err *e
 	/* O_NONBLOCK: opening a fifo must not wait for a writer. */
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
-	uint8_t *to;
-	ssize_t n;
+	int rc;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, errno, "open '%s'", path);
 	if (!S_ISREG(st.st_mode))
 		return err_msg(err, EINVAL, "'%s' is no regular file", path);
-	for (;;) {
-		if (buf_reserve(ret, 64 << 10, &to) < 0)
-			return err_set(err, ENOMEM, "read '%s'", path);
-		n = read(fd, to, 64 << 10);
-		if (n < 0)
-			return err_set(err, errno, "read '%s'", path);
-		if (n == 0)
-			return 0;
-		buf_commit(ret, (size_t)n);
-		if (ret->len > max)
-			return err_msg(err, EFBIG, "'%s' is larger than %zu bytes", path, max);
-	}
+	rc = io_read_to_end(fd, max, ret);
+	if (rc == -EFBIG)
+		return err_msg(err, EFBIG, "'%s' is larger than %zu bytes", path, max);
+	return rc < 0 ? err_set(err, rc, "read '%s'", path) : 0;
 }
 
 /* Read until the end of output, the deadline or the limit. */

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/io.h"
+
 /* Gaps below this are cheaper as zeros than as a write of their own. */
 #define GAP_MAX 65536U
 
@@ -31,18 +33,9 @@ void out_release(struct out *o)
 
 static int write_all(int fd, const uint8_t *data, size_t len, uint64_t pos, struct err *err)
 {
-	while (len) {
-		ssize_t n = pwrite(fd, data, len, (off_t)pos);
+	int r = io_pwrite(fd, data, len, pos);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? errno : EIO, "write image file");
-		data += n;
-		pos += (size_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return r < 0 ? err_set(err, r, "write image file") : 0;
 }
 
 static int flush(struct out *o, struct err *err)

@@ -16,6 +16,7 @@
 #include "image/reference.h"
 #include "image/tar_write.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 
 #define OUT_BUFFER KIB(256)
@@ -209,15 +210,10 @@ static int open_all(struct save *s, struct cache *cache, const char *const *refe
 
 static int flush(struct save *s, struct err *err)
 {
-	for (size_t at = 0; at < s->out_len;) {
-		ssize_t n = write(s->fd, s->out + at, s->out_len - at);
+	int r = io_write(s->fd, s->out, s->out_len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, errno, "write the archive");
-		at += (size_t)n;
-	}
+	if (r < 0)
+		return err_set(err, r, "write the archive");
 	s->out_len = 0;
 	return 0;
 }

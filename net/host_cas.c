@@ -14,6 +14,7 @@
 
 #include "lib/buf.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/log.h"
 #include "lib/num.h"
 
@@ -226,7 +227,7 @@ static int add_file(struct ca_set *set, int dir, const char *path, struct err *e
 	cleanup_fd int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	cleanup_free char *text = NULL;
 	struct stat st;
-	size_t have = 0;
+	ssize_t have;
 	int rc;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -237,16 +238,10 @@ static int add_file(struct ca_set *set, int dir, const char *path, struct err *e
 	text = malloc((size_t)st.st_size + 1);
 	if (!text)
 		return err_set(err, ENOMEM, "read certificates from '%s'", path);
-	while (have < (size_t)st.st_size) {
-		ssize_t n = read(fd, text + have, (size_t)st.st_size - have);
-
-		if (n < 0)
-			return err_set(err, errno, "read certificates from '%s'", path);
-		if (n == 0)
-			break;
-		have += (size_t)n;
-	}
-	rc = ca_set_add_pem(set, text, have);
+	have = io_read(fd, text, (size_t)st.st_size);
+	if (have < 0)
+		return err_set(err, (int)have, "read certificates from '%s'", path);
+	rc = ca_set_add_pem(set, text, (size_t)have);
 	return rc < 0 ? err_set(err, -rc, "read certificates from '%s'", path) : 0;
 }
 

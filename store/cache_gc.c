@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "lib/io.h"
 #include "lib/num.h"
 #include "store/internal.h"
 
@@ -154,7 +155,7 @@ static int metadata_wanted(struct collector *c, const char *name, struct err *er
 	json_t *doc;
 	int rc = 0;
 
-	if (fd < 0 || cache_read_file(fd, name, CACHE_METADATA_MAX, &b, NULL) < 0)
+	if (fd < 0 || io_read_to_end(fd, CACHE_METADATA_MAX, &b) < 0)
 		return 0;
 	doc = json_loadb((const char *)buf_head(&b), b.len, 0, NULL);
 	digest = json_string_value(json_object_get(doc, "manifest_digest"));

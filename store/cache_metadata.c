@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "lib/io.h"
 #include "lib/num.h"
 #include "lib/sha256.h"
 #include "store/internal.h"
@@ -36,21 +37,6 @@ int cache_lock_reference(struct cache *cache, const char *canonical, uint64_t ti
 
 /* --- metadata */
 
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int cache_metadata_write(
 	struct cache *cache, const char *canonical, const void *json, size_t len, struct err *err)
 {
@@ -64,46 +50,29 @@ int cache_metadata_write(
 	rc = cache_file_create(cache, cache->dir[CACHE_DIR_MANIFESTS], name, &f, err);
 	if (rc < 0)
 		return rc;
-	rc = write_all(f.fd, json, len);
+	rc = io_write(f.fd, json, len);
 	if (rc < 0)
 		return err_set(err, rc, "write the metadata of '%s'", canonical);
 	return cache_file_name(&f, err);
 }
 
-int cache_read_file(int fd, const char *what, size_t max, struct buf *ret, struct err *err)
-{
-	for (;;) {
-		uint8_t *to;
-		ssize_t n;
-
-		if (buf_reserve(ret, KIB(64), &to) < 0)
-			return err_set(err, ENOMEM, "read %s", what);
-		n = read(fd, to, KIB(64));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, errno, "read %s", what);
-		if (n == 0)
-			return 0;
-		buf_commit(ret, (size_t)n);
-		if (ret->len > max)
-			return err_msg(err, EFBIG, "%s has more than %zu bytes", what, max);
-	}
-}
-
 int cache_metadata_read(
 	struct cache *cache, const char *canonical, struct buf *ret, struct err *err)
 {
-	char name[CACHE_NAME_MAX], what[ERR_MSG_MAX / 2];
+	char name[CACHE_NAME_MAX];
 	cleanup_fd int fd = -1;
+	int rc;
 
 	reference_name(canonical, ".json", name);
 	fd = openat(cache->dir[CACHE_DIR_MANIFESTS], name,
 		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return err_set(err, errno, "open the metadata of '%s'", canonical);
-	(void)snprintf(what, sizeof(what), "the metadata of '%s'", canonical);
-	return cache_read_file(fd, what, CACHE_METADATA_MAX, ret, err);
+	rc = io_read_to_end(fd, CACHE_METADATA_MAX, ret);
+	if (rc == -EFBIG)
+		return err_msg(err, EFBIG, "the metadata of '%s' has more than %zu bytes",
+			canonical, (size_t)CACHE_METADATA_MAX);
+	return rc < 0 ? err_set(err, rc, "read the metadata of '%s'", canonical) : 0;
 }
 
 int cache_metadata_remove(struct cache *cache, const char *canonical, struct err *err)

@@ -40,9 +40,6 @@ int cache_file_create(
 /* cache_file_name() - bring it to the disk and give it its name, replacing what had it */
 int cache_file_name(struct cache_file *file, struct err *err);
 
-/* cache_read_file() - append all of a file to @ret. Return: 0; -EFBIG: longer than @max; -errno */
-int cache_read_file(int fd, const char *what, size_t max, struct buf *ret, struct err *err);
-
 /* dir_sync() - make names in a folder durable */
 int dir_sync(int dirfd, const char *what, struct err *err);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 #include "vmm/kernel.h"
 #include "vmm/vmm_build.h"
@@ -160,7 +161,7 @@ int kernel_bundle_pvh(const struct kernel *k, uint32_t *ret_entry, struct err *e
 
 int kernel_src_read(const struct kernel_src *src, uint64_t off, void *dst, size_t len)
 {
-	uint8_t *p = dst;
+	ssize_t n;
 
 	if (!range_ok(off, len, src->size))
 		return -ENOEXEC;
@@ -168,18 +169,10 @@ int kernel_src_read(const struct kernel_src *src, uint64_t off, void *dst, size_
 		memcpy(dst, src->mem + off, len);
 		return 0;
 	}
-	while (len) {
-		ssize_t n = pread(src->fd, p, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
+	n = io_pread(src->fd, dst, len, off);
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == len ? 0 : -EIO;
 }
 
 static int parse(struct kernel *k, const struct kernel_src *src, struct err *err)

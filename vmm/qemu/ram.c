@@ -8,25 +8,15 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 #include "vmm/qemu/stub.h"
 
 static int write_all(int fd, const void *data, size_t len, off_t off, struct err *err)
 {
-	const uint8_t *p = data;
+	int r = io_pwrite(fd, data, len, (uint64_t)off);
 
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? errno : EIO, "write kernel into guest memory");
-		p += n;
-		off += n;
-		len -= n;
-	}
-	return 0;
+	return r < 0 ? err_set(err, r, "write kernel into guest memory") : 0;
 }
 
 static int new_memfd(const char *name, uint64_t size, int *ret_fd, struct err *err)

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole transfers on blocking descriptors of files: interrupted and partial calls are gone on with.
+ * Thread-safe as the system calls are.
+ */
+#ifndef LIB_IO_H
+#define LIB_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/buf.h"
+
+/*
+ * io_read(), io_pread() - @len bytes, or what there is before the end of the file
+ * Return: bytes read; -errno, @dst is then partly filled
+ */
+ssize_t io_read(int fd, void *dst, size_t len);
+ssize_t io_pread(int fd, void *dst, size_t len, uint64_t off);
+
+/* io_write(), io_pwrite() - all of it. Return: 0; -errno, some of it may be written. */
+int io_write(int fd, const void *src, size_t len);
+int io_pwrite(int fd, const void *src, size_t len, uint64_t off);
+
+/*
+ * io_read_to_end() - append what is left of the file to @ret
+ * @max: bytes that @ret may hold in all; a little more has been read when it is exceeded
+ * Return: 0; -EFBIG; -ENOMEM; -errno
+ */
+int io_read_to_end(int fd, size_t max, struct buf *ret);
+
+#endif
