@@ -8,17 +8,11 @@
 
 #include "cli/yaml_file.h"
 #include "lib/cleanup.h"
+#include "lib/json.h"
 #include "lib/num.h"
 #include "net/config.h"
 
 #define TIMEOUT_MAX_MS 3600000
-
-static void json_drop(json_t **j)
-{
-	json_decref(*j);
-}
-
-#define cleanup_json cleanup_(json_drop)
 
 /* ---- what may stand in it ---- */
 

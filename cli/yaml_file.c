@@ -12,6 +12,7 @@
 #include "lib/buf.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
+#include "lib/json.h"
 #include "lib/num.h"
 
 /* struct load - @event: the one looked at; empty while there is none */
@@ -21,13 +22,6 @@ struct load {
 	yaml_event_t event;
 	struct err *err;
 };
-
-static void json_drop(json_t **j)
-{
-	json_decref(*j);
-}
-
-#define cleanup_json cleanup_(json_drop)
 
 static int bad(struct load *l, const char *what, const char *word)
 {

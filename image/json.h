@@ -9,13 +9,7 @@
 #include <jansson.h>
 
 #include "lib/err.h"
-
-static inline void json_cleanup(json_t **j)
-{
-	json_decref(*j);
-}
-
-#define cleanup_json __attribute__((cleanup(json_cleanup)))
+#include "lib/json.h"
 
 /*
  * json_document() - parse a whole document whose top is an object or, if @array, an array

@@ -8,16 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/cleanup.h"
+#include "lib/json.h"
 #include "lib/num.h"
 #include "net/config.h"
-
-static void json_drop(json_t **j)
-{
-	json_decref(*j);
-}
-
-#define cleanup_json cleanup_(json_drop)
 
 static int bad_field(const char *name, const char *want, struct err *err)
 {
