@@ -3,20 +3,11 @@
 import errno
 import socket
 import time
-import unittest
 
-from world import G4, G6, GW4, GW6, OUT4, OUT6, World, blob, sh
+from world import G4, G6, GW4, GW6, OUT4, OUT6, WorldCase, blob, sh
 
 
-class Udp(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.w = World()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.w.close()
-
+class Udp(WorldCase):
     def test_sizes_both_ways(self):
         for out, own, most in ((OUT4, G4, 65507), (OUT6, G6, 65527 - 40)):
             server, client = self.w.udp(self.w.h, out), self.w.udp(self.w.g, own)
@@ -71,15 +62,7 @@ class Udp(unittest.TestCase):
                     server.recvfrom(10)
 
 
-class Icmp(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.w = World()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.w.close()
-
+class Icmp(WorldCase):
     def ping(self, *args):
         return sh("ip", "netns", "exec", self.w.g, "ping", "-c", "2", "-i", "0.2", "-W", "5", *args,
                   check=False)

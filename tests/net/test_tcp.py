@@ -8,20 +8,11 @@ import select
 import socket
 import struct
 import threading
-import unittest
 
-from world import G4, GW4, GW6, OUT4, OUT6, TIMEOUT, World, blob, bulk, read_all, send_all, sh
+from world import G4, GW4, GW6, OUT4, OUT6, TIMEOUT, WorldCase, blob, bulk, read_all, send_all, sh
 
 
-class Tcp(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.w = World()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.w.close()
-
+class Tcp(WorldCase):
     def test_bulk_both_ways(self):
         for addr in (OUT4, OUT6):
             with self.subTest(addr=addr):

@@ -22,6 +22,7 @@ import struct
 import subprocess
 import threading
 import time
+import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 NET_TAP = os.environ.get("NET_TAP", str(SOURCE / "out/asan/net/net-tap"))
@@ -202,6 +203,18 @@ class World:
         s = self.socket(ns, socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_DGRAM)
         s.bind((addr, port))
         return s
+
+
+class WorldCase(unittest.TestCase):
+    """Tests that share one world, self.w, with everything allowed."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.w = World()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.w.close()
 
 
 def read_all(s):
