@@ -56,7 +56,7 @@ static int open_or_pull(
 	rc = image_open(store->cache, canonical, ret, err);
 	if (rc == 0)
 		record(store, *ret, true);
-	if (rc != -ENOENT || args->pull == IMAGE_NEVER)
+	if (rc != -ESTALE && (rc != -ENOENT || args->pull == IMAGE_NEVER))
 		return rc;
 	err_clear(err);
 	return pull(store, args, ret, err);

@@ -181,11 +181,6 @@ void erofs_close(struct erofs *e)
 	free(e);
 }
 
-const uint8_t *erofs_uuid(const struct erofs *e)
-{
-	return e->sb.uuid;
-}
-
 uint32_t erofs_blocks(const struct erofs *e)
 {
 	return e->sb.blocks;

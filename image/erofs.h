@@ -59,9 +59,8 @@ struct erofs_extent {
 int erofs_open(int fd, const int *devices, unsigned n_devices, struct erofs **ret, struct err *err);
 void erofs_close(struct erofs *e);
 
-/* erofs_uuid() - 16 bytes, derived from the content; erofs_blocks(): size of the image itself;
- * erofs_inodes(): how many it says it has; erofs_devices(): extra devices it needs */
-const uint8_t *erofs_uuid(const struct erofs *e);
+/* erofs_blocks() - size of the image itself; erofs_inodes(): how many it says it has;
+ * erofs_devices(): extra devices it needs */
 uint32_t erofs_blocks(const struct erofs *e);
 uint64_t erofs_inodes(const struct erofs *e);
 unsigned erofs_devices(const struct erofs *e);

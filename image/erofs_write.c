@@ -501,10 +501,12 @@ static int fill_devices(const struct writer *w, uint64_t blocks, uint8_t *head, 
 	uint8_t *at = head + EROFS_SB_POS + sizeof(struct erofs_super_disk);
 
 	for (unsigned i = 0; i < w->p->n_devices; i++, at += sizeof(struct erofs_device_disk)) {
-		struct erofs_device_disk d = { .blocks = w->p->device_blocks[i],
+		const struct erofs_extra *extra = &w->p->devices[i];
+		struct erofs_device_disk d = { .blocks = extra->blocks,
 			.mapped_blkaddr = (uint32_t)blocks };
 
-		blocks += w->p->device_blocks[i];
+		memcpy(d.tag, extra->tag, sizeof(d.tag));
+		blocks += extra->blocks;
 		if (blocks >= EROFS_NULL_ADDR)
 			return err_msg(err, E2BIG,
 				"the layers together are larger than EROFS can address");
@@ -513,7 +515,8 @@ static int fill_devices(const struct writer *w, uint64_t blocks, uint8_t *head, 
 	return 0;
 }
 
-static void fill_super(const struct writer *w, const struct erofs_written *result, uint8_t *head)
+static void fill_super(const struct writer *w, const struct erofs_written *result,
+	const uint8_t uuid[static 16], uint8_t *head)
 {
 	struct erofs_super_disk sb = { .magic = EROFS_MAGIC,
 		.feature_compat = EROFS_COMPAT_SB_CHKSUM,
@@ -531,7 +534,7 @@ static void fill_super(const struct writer *w, const struct erofs_written *resul
 	sb.devt_slotoff = w->p->n_devices
 				  ? (EROFS_SB_POS + sizeof(sb)) / sizeof(struct erofs_device_disk)
 				  : 0;
-	memcpy(sb.uuid, w->p->uuid, sizeof(sb.uuid));
+	memcpy(sb.uuid, uuid, sizeof(sb.uuid));
 	memcpy(at, &sb, sizeof(sb));
 	sb.checksum = erofs_crc32c(UINT32_MAX, at, EROFS_BLOCK - EROFS_SB_POS);
 	memcpy(at, &sb, sizeof(sb));
@@ -541,14 +544,16 @@ static int write_head(struct writer *w, const struct erofs_written *result, stru
 {
 	size_t len = (size_t)ALIGN_UP(table_end(w->p), (uint64_t)EROFS_BLOCK);
 	cleanup_free uint8_t *head = calloc(1, len);
+	uint8_t uuid[16];
 	int r;
 
 	if (!head)
 		return err_set(err, ENOMEM, "write image");
 	r = fill_devices(w, result->size / EROFS_BLOCK, head, err);
+	r = r ? r : erofs_uuid_make(w->p->seed, w->o->fd, w->meta_pos, result->size, uuid, err);
 	if (r < 0)
 		return r;
-	fill_super(w, result, head);
+	fill_super(w, result, uuid, head);
 	return out_patch(w->o, 0, head, len, err);
 }
 

@@ -3,20 +3,27 @@
 #ifndef IMAGE_EROFS_WRITE_H
 #define IMAGE_EROFS_WRITE_H
 
+#include "image/erofs_uuid.h"
 #include "image/out.h"
 #include "image/tree.h"
 
 /* File data begins behind the block with the superblock. */
 #define EROFS_DATA_POS 4096
 
+/* struct erofs_extra - a device: its size in blocks, and the tag of its slot in the table */
+struct erofs_extra {
+	uint32_t blocks;
+	uint8_t tag[64];
+};
+
 /*
  * struct erofs_params - beside the tree
- * @uuid:	   as RFC 9562 wants it
- * @device_blocks: size of each extra device in blocks, @n_devices of them
+ * @seed:    digest of what the image is made of; its UUID comes from that and the metadata written
+ * @devices: extra devices, @n_devices of them
  */
 struct erofs_params {
-	uint8_t uuid[16];
-	const uint32_t *device_blocks;
+	uint8_t seed[EROFS_SEED_LEN];
+	const struct erofs_extra *devices;
 	unsigned n_devices;
 };
 

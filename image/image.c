@@ -10,6 +10,7 @@
 
 #include "image/image_internal.h"
 #include "image/reference.h"
+#include "image/tie.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
@@ -37,10 +38,9 @@ void image_free(struct image *img)
 	free(img);
 }
 
-static int open_files(struct cache *cache, struct image *img, struct err *err)
+static int open_layers(struct cache *cache, struct image *img, struct err *err)
 {
-	int rc = cache_artifact_open(
-		cache, CACHE_FSMETA, img->manifest_digest, &img->fsmeta_fd, &img->fsmeta_size, err);
+	int rc = 0;
 
 	for (size_t i = 0; i < img->layer_count && rc == 0; i++)
 		rc = cache_artifact_open(cache, CACHE_LAYER, img->layers[i].diff_id,
@@ -63,7 +63,7 @@ static int open_key(struct cache *cache, const char *key, struct image **ret, st
 		return rc;
 	rc = image_metadata_parse((const char *)buf_head(&text), text.len, img, err);
 	if (rc == 0)
-		rc = open_files(cache, img, err);
+		rc = open_layers(cache, img, err);
 	if (rc < 0) {
 		log_debug("%s: %s", key, err ? err->msg : "not complete");
 		/* Damaged metadata are as good as none: the next pull replaces them. */
@@ -77,7 +77,7 @@ static int open_key(struct cache *cache, const char *key, struct image **ret, st
 	return 0;
 }
 
-int image_open_canonical(
+int image_open_layers(
 	struct cache *cache, const char *canonical, struct image **ret, struct err *err)
 {
 	struct err why = ERR_INIT;
@@ -86,6 +86,56 @@ int image_open_canonical(
 	if (rc == -ENOENT)
 		return err_msg(err, ENOENT, "image not cached: %s", canonical);
 	return rc < 0 ? err_msg(err, -rc, "%s", why.msg) : 0;
+}
+
+int image_open_merged(struct cache *cache, const char *manifest_digest, const int *layer_fd,
+	size_t n, int *ret_fd, uint64_t *ret_size, struct err *err)
+{
+	struct err why = ERR_INIT;
+	cleanup_fd int fd = -1;
+	int rc = cache_artifact_open(cache, CACHE_FSMETA, manifest_digest, &fd, ret_size, err);
+
+	rc = rc ? rc : tie_check(fd, layer_fd, n, &why);
+	if (rc == -ESTALE || rc == -EBADMSG) {
+		log_info("the merged image of '%s' is of no use: %s", manifest_digest, why.msg);
+		return err_msg(err, ENOENT, "%s", why.msg);
+	}
+	if (rc == 0)
+		*ret_fd = take_fd(&fd);
+	return rc;
+}
+
+int *image_layer_fds(const struct image *img)
+{
+	int *fds = calloc(img->layer_count, sizeof(*fds));
+
+	for (size_t i = 0; fds && i < img->layer_count; i++)
+		fds[i] = img->layers[i].fd;
+	return fds;
+}
+
+int image_open_canonical(
+	struct cache *cache, const char *canonical, struct image **ret, struct err *err)
+{
+	cleanup_image struct image *img = NULL;
+	cleanup_free int *fds = NULL;
+	struct err why = ERR_INIT;
+	int rc = image_open_layers(cache, canonical, &img, err);
+
+	if (rc < 0)
+		return rc;
+	fds = image_layer_fds(img);
+	if (!fds)
+		return err_set(err, ENOMEM, "open image '%s'", canonical);
+	rc = image_open_merged(cache, img->manifest_digest, fds, img->layer_count, &img->fsmeta_fd,
+		&img->fsmeta_size, &why);
+	if (rc == -ENOENT)
+		return err_msg(err, ESTALE,
+			"the layers of image '%s' are to be merged again; pull it", canonical);
+	if (rc < 0)
+		return err_msg(err, -rc, "%s", why.msg);
+	*ret = take_ptr(&img);
+	return 0;
 }
 
 int image_open(struct cache *cache, const char *reference, struct image **ret, struct err *err)

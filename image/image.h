@@ -108,7 +108,9 @@ static inline void image_cleanup(struct image **img)
  * image_open() - an image from the cache alone; no network, no credentials
  * @reference: any text that reference_parse() takes
  * Return: 0 and *ret (image_free()); -EINVAL bad reference; -ENOENT "image not cached: REF" when
- * it is not complete there
+ * a layer is not there; -ESTALE when only the merged image is not, or is that of other files (the
+ * cache is shared with other releases): image_pull() makes it, without network and whatever the
+ * policy
  */
 int image_open(struct cache *cache, const char *reference, struct image **ret, struct err *err);
 

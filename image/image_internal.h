@@ -47,6 +47,26 @@ static inline void image_digest_key(const char *digest, char key[static DIGEST_T
 	(void)snprintf(key + 1, DIGEST_TEXT_MAX, "%s", digest);
 }
 
+/* image_open_layers() - as image_open_canonical(), without the merged image: fsmeta_fd is -1 */
+int image_open_layers(
+	struct cache *cache, const char *canonical, struct image **ret, struct err *err);
+
+/* image_layer_fds() - the layers' descriptors, still the image's; NULL: no memory. free() it. */
+int *image_layer_fds(const struct image *img);
+
+/*
+ * image_open_merged() - the merged image, if it is that of these very files (tie.h)
+ * Return: 0; -ENOENT none, or one that is of no use; -errno
+ */
+int image_open_merged(struct cache *cache, const char *manifest_digest, const int *layer_fd,
+	size_t n, int *ret_fd, uint64_t *ret_size, struct err *err);
+
+/*
+ * image_mend() - image_open_canonical(), but layers that are all there are merged again if need be:
+ * a lost merged image costs no download
+ */
+int image_mend(struct cache *cache, const char *canonical, struct image **ret, struct err *err);
+
 /* image_open_canonical() - image_open() for a reference in canonical form */
 int image_open_canonical(
 	struct cache *cache, const char *canonical, struct image **ret, struct err *err);

@@ -163,14 +163,6 @@ static int finish_digests(
 	return 0;
 }
 
-/* Version 8 of RFC 9562: bits of our own making. */
-static void uuid_from(const uint8_t *sha256, uint8_t *uuid)
-{
-	memcpy(uuid, sha256, 16);
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-}
-
 static int finish(struct layer *l, struct layer_result *ret, struct err *err)
 {
 	struct erofs_params params = { .n_devices = 0 };
@@ -182,7 +174,7 @@ static int finish(struct layer *l, struct layer_result *ret, struct err *err)
 		(r = finish_digests(l, ret, diff_id, err)) < 0 ||
 		(r = layer_tree_mark(&l->lt, err)) < 0)
 		return r;
-	uuid_from(diff_id, params.uuid);
+	memcpy(params.seed, diff_id, sizeof(params.seed));
 	r = erofs_write(&l->lt.tree, &l->lt.out, &params, &written, err);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 #include "image/erofs_load.h"
 #include "image/erofs_write.h"
 #include "image/layer.h"
+#include "image/tie.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
 
@@ -30,8 +31,8 @@ struct merge {
 	struct tree base;
 	struct tree_inode **gone;
 	size_t n_gone, max_gone;
-	uint32_t blocks[MERGE_MAX_LAYERS];
-	uint8_t uuid[16];
+	struct erofs_extra device[MERGE_MAX_LAYERS];
+	uint8_t seed[EVP_MAX_MD_SIZE];
 };
 
 /* ---- hard links into lower layers ---- */
@@ -241,13 +242,18 @@ static int add_tree(struct merge *m, struct tree *upper, struct err *err)
 static int add_layer(struct merge *m, unsigned i, int fd, EVP_MD_CTX *md, struct err *err)
 {
 	cleanup_erofs struct erofs *e = NULL;
+	char tag[SHA256_TEXT_MAX];
 	struct tree upper;
 	int r = erofs_open(fd, NULL, 0, &e, err);
 
 	if (r < 0)
 		return r;
-	m->blocks[i] = erofs_blocks(e);
-	if (EVP_DigestUpdate(md, erofs_uuid(e), 16) != 1)
+	m->device[i].blocks = erofs_blocks(e);
+	r = tie_tag(fd, tag, err);
+	if (r < 0)
+		return r;
+	memcpy(m->device[i].tag, tag, sizeof(m->device[i].tag));
+	if (EVP_DigestUpdate(md, tag, strlen(tag)) != 1)
 		return err_msg(err, EIO, "the SHA-256 implementation failed");
 	r = tree_init(&upper, MAX_TREE_BYTES - m->base.used, err);
 	if (r < 0)
@@ -265,7 +271,6 @@ static int add_layers(
 	struct merge *m, const int *fds, unsigned n, const char *kind, struct err *err)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	uint8_t hash[EVP_MAX_MD_SIZE];
 	int r = 0;
 
 	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
@@ -276,14 +281,11 @@ static int add_layers(
 		if (r < 0)
 			(void)err_wrap(err, "layer %u", i + 1);
 	}
-	if (r == 0 && EVP_DigestFinal_ex(md, hash, NULL) != 1)
+	if (r == 0 && EVP_DigestFinal_ex(md, m->seed, NULL) != 1)
 		r = err_msg(err, EIO, "the SHA-256 implementation failed");
 	EVP_MD_CTX_free(md);
 	if (r < 0)
 		return r;
-	memcpy(m->uuid, hash, sizeof(m->uuid));
-	m->uuid[6] = (uint8_t)((m->uuid[6] & 0x0f) | 0x80);
-	m->uuid[8] = (uint8_t)((m->uuid[8] & 0x3f) | 0x80);
 	m->base.root->implied = false;
 	return 0;
 }
@@ -336,14 +338,14 @@ int merge_layers(
 	if (r == 0)
 		r = add_layers(m, erofs_fd, n, "merged", err);
 	if (r == 0) {
-		p.device_blocks = m->blocks;
-		memcpy(p.uuid, m->uuid, sizeof(p.uuid));
+		p.devices = m->device;
+		memcpy(p.seed, m->seed, sizeof(p.seed));
 		r = erofs_write(&m->base, &o, &p, &w, err);
 	}
 	if (r == 0) {
 		fill_result(&w, ret);
 		for (unsigned i = 0; i < n; i++)
-			ret->total_size += (uint64_t)m->blocks[i] * EROFS_BLOCK;
+			ret->total_size += (uint64_t)m->device[i].blocks * EROFS_BLOCK;
 	}
 	merge_end(m, &o);
 	return r;
@@ -414,7 +416,7 @@ int merge_flat(
 		r = err_set(err, ENOMEM, "merge layers");
 	if (r == 0) {
 		o.pos = EROFS_DATA_POS;
-		memcpy(p.uuid, m->uuid, sizeof(p.uuid));
+		memcpy(p.seed, m->seed, sizeof(p.seed));
 		r = tree_each(&m->base, copy_file, &f, err);
 	}
 	if (r == 0)

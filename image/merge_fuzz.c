@@ -6,6 +6,7 @@
 
 #include "image/erofs.h"
 #include "image/merge.h"
+#include "image/tie.h"
 #include "lib/cleanup.h"
 
 static int image_of(const uint8_t *data, size_t size)
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (merge_layers(fds, 2, merged, &res, NULL) < 0)
 		return 0;
-	if (erofs_open(merged, fds, 2, &e, NULL) < 0)
+	if (erofs_open(merged, fds, 2, &e, NULL) < 0 || tie_check(merged, fds, 2, NULL) < 0)
 		abort();
 	/* Many pointers to few blocks can make much of little. */
 	if (res.file_bytes < 1U << 22)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "image/image_internal.h"
 #include "image/merge.h"
@@ -16,53 +17,86 @@ static void say(image_progress_fn *fn, void *ctx, enum image_event_kind kind, si
 		fn(ctx, &ev);
 }
 
-static int make_fsmeta(struct cache *cache, const struct image_parts *p, struct err *err)
+/* struct stack - the layers of one image */
+struct stack {
+	const char *manifest_digest;
+	const int *fd;
+	size_t n;
+};
+
+/* Upstream's descriptor lists the old file with its size; upstream makes a missing one again. */
+static int make_fsmeta(struct cache *cache, const struct stack *s, int *ret_fd, struct err *err)
 {
 	cleanup_cache_file struct cache_file file = CACHE_FILE_INIT;
 	struct merge_result result;
-	int rc = cache_artifact_create(cache, CACHE_FSMETA, p->manifest_digest, &file, err);
+	int rc = cache_artifact_create(cache, CACHE_FSMETA, s->manifest_digest, &file, err);
 
-	if (rc == 0)
-		rc = merge_layers(p->layer_fd, (unsigned)p->layer_count, file.fd, &result, err);
-	if (rc == 0)
-		rc = cache_file_publish(&file, NULL, err);
+	rc = rc ? rc : merge_layers(s->fd, (unsigned)s->n, file.fd, &result, err);
+	rc = rc ? rc : cache_artifact_remove(cache, CACHE_VMDK, s->manifest_digest, err);
+	rc = rc ? rc : cache_file_publish(&file, ret_fd, err);
 	return rc < 0 ? err_wrap(err, "merge the layers") : 0;
 }
 
-static int publish_fsmeta(struct cache *cache, const struct image_parts *p, bool rebuild,
+/* @ret_fd: the merged image, marked */
+static int publish_fsmeta(struct cache *cache, const struct stack *s, bool rebuild, int *ret_fd,
 	bool *ret_built, struct err *err)
 {
 	cleanup_lock struct lock lock = LOCK_INIT;
-	cleanup_fd int fd = -1;
 	int rc = -ENOENT;
 
 	if (!rebuild)
-		rc = cache_artifact_open(cache, CACHE_FSMETA, p->manifest_digest, &fd, NULL, NULL);
+		rc = image_open_merged(cache, s->manifest_digest, s->fd, s->n, ret_fd, NULL, NULL);
 	if (rc == 0)
 		return 0;
 	rc = cache_lock_artifact(
-		cache, CACHE_FSMETA, p->manifest_digest, IMAGE_LOCK_MS, &lock, err);
+		cache, CACHE_FSMETA, s->manifest_digest, IMAGE_LOCK_MS, &lock, err);
 	if (rc < 0)
 		return rc;
 	if (!rebuild &&
-		!cache_artifact_open(cache, CACHE_FSMETA, p->manifest_digest, &fd, NULL, NULL))
+		!image_open_merged(cache, s->manifest_digest, s->fd, s->n, ret_fd, NULL, NULL))
 		return 0;
 	if (ret_built)
 		*ret_built = true;
-	return make_fsmeta(cache, p, err);
+	return make_fsmeta(cache, s, ret_fd, err);
+}
+
+int image_mend(struct cache *cache, const char *canonical, struct image **ret, struct err *err)
+{
+	cleanup_image struct image *img = NULL;
+	cleanup_free int *fds = NULL;
+	struct stack s;
+	struct stat st;
+	int rc = image_open_layers(cache, canonical, &img, err);
+
+	if (rc < 0)
+		return rc;
+	fds = image_layer_fds(img);
+	if (!fds)
+		return err_set(err, ENOMEM, "open image '%s'", canonical);
+	s = (struct stack){ img->manifest_digest, fds, img->layer_count };
+	rc = publish_fsmeta(cache, &s, false, &img->fsmeta_fd, NULL, err);
+	if (rc < 0)
+		return rc;
+	if (fstat(img->fsmeta_fd, &st) < 0)
+		return err_set(err, errno, "open image '%s'", canonical);
+	img->fsmeta_size = (uint64_t)st.st_size;
+	*ret = take_ptr(&img);
+	return 0;
 }
 
 int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild,
 	image_progress_fn *progress, void *ctx, bool *ret_built, struct err *err)
 {
+	const struct stack s = { p->manifest_digest, p->layer_fd, p->layer_count };
 	cleanup_free char *text = image_metadata_text(p);
+	cleanup_fd int fd = -1;
 	char key[DIGEST_TEXT_MAX + 1];
 	int rc;
 
 	if (!text)
 		return err_set(err, ENOMEM, "write the metadata of '%s'", p->reference);
 	say(progress, ctx, IMAGE_MERGING, p->layer_count);
-	rc = publish_fsmeta(cache, p, rebuild, ret_built, err);
+	rc = publish_fsmeta(cache, &s, rebuild, &fd, ret_built, err);
 	if (rc < 0)
 		return rc;
 	say(progress, ctx, IMAGE_WRITING_FSMETA, p->layer_count);

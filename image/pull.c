@@ -117,7 +117,7 @@ static int pull_missing(struct pull *p, struct image **ret, struct err *err)
 			      .total = download_bytes(&p->manifest) });
 	rc = pull_layers(p, err);
 	rc = rc ? rc : publish(p, err);
-	rc = rc ? rc : image_open_canonical(p->cache, p->canonical, ret, err);
+	rc = rc ? rc : image_mend(p->cache, p->canonical, ret, err);
 	if (rc == 0)
 		(*ret)->was_cached = !p->built;
 	return rc;
@@ -126,7 +126,7 @@ static int pull_missing(struct pull *p, struct image **ret, struct err *err)
 /* Return: 0 and *ret; -ENOENT; -errno. A cache hit emits three events, as a pull does. */
 static int open_cached(struct pull *p, struct image **ret, struct err *err)
 {
-	int rc = image_open_canonical(p->cache, p->canonical, ret, err);
+	int rc = image_mend(p->cache, p->canonical, ret, err);
 
 	if (rc < 0)
 		return rc;

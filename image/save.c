@@ -181,6 +181,20 @@ static int prepare(struct save *s, struct saved_image *i, struct err *err)
 	return rc;
 }
 
+/* Of layers alone: how they are merged does not matter here. */
+static int open_layers(
+	struct cache *cache, const char *reference, struct image **ret, struct err *err)
+{
+	char canonical[REFERENCE_TEXT_MAX];
+	struct reference ref;
+	int rc = reference_parse(reference, &ref, err);
+
+	if (rc < 0)
+		return rc;
+	reference_format(&ref, canonical);
+	return image_open_layers(cache, canonical, ret, err);
+}
+
 static int open_all(struct save *s, struct cache *cache, const char *const *references, size_t n,
 	struct err *err)
 {
@@ -192,7 +206,7 @@ static int open_all(struct save *s, struct cache *cache, const char *const *refe
 	if (!s->images || !s->out)
 		return err_set(err, ENOMEM, "save images");
 	for (; s->image_count < n && rc == 0; s->image_count++) {
-		rc = image_open(
+		rc = open_layers(
 			cache, references[s->image_count], &s->images[s->image_count].image, err);
 		if (rc < 0)
 			return rc;

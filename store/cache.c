@@ -190,8 +190,8 @@ static int check_super(const uint8_t *sb, uint64_t size, struct err *err)
 	if (sb[EROFS_BLKSZ_OFF] != EROFS_BLKSZ_BITS)
 		return err_msg(
 			err, EBADMSG, "EROFS with blocks of 2^%u bytes", sb[EROFS_BLKSZ_OFF]);
-	if (blocks * EROFS_BLOCK > size || table > size)
-		return err_msg(err, EBADMSG, "shorter than its superblock says");
+	if (blocks * EROFS_BLOCK != size || table > size)
+		return err_msg(err, EBADMSG, "not of the size that its superblock says");
 	return 0;
 }
 
@@ -260,6 +260,19 @@ int cache_artifact_open(struct cache *cache, enum cache_kind kind, const char *d
 	if (ret_size)
 		*ret_size = size;
 	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int cache_artifact_remove(
+	struct cache *cache, enum cache_kind kind, const char *digest, struct err *err)
+{
+	char name[CACHE_NAME_MAX];
+	int rc = cache_artifact_name(kind, digest, name, err);
+
+	if (rc < 0)
+		return rc;
+	if (unlinkat(cache->dir[kind], name, 0) < 0 && errno != ENOENT)
+		return err_set(err, errno, "delete '%s' in the image cache", name);
 	return 0;
 }
 

@@ -97,6 +97,12 @@ int cache_lock_download(struct cache *cache, const char *blob_digest, uint64_t t
 int cache_artifact_open(struct cache *cache, enum cache_kind kind, const char *digest, int *ret_fd,
 	uint64_t *ret_size, struct err *err);
 
+/* cache_artifact_remove() - delete it whoever uses it, under the artifact lock; 0 also if there is
+ * none
+ */
+int cache_artifact_remove(
+	struct cache *cache, enum cache_kind kind, const char *digest, struct err *err);
+
 /*
  * struct cache_file - something being made, without a name until it is published
  * @fd: read and write here, at will

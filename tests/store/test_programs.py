@@ -140,6 +140,18 @@ def test_cached_images_do_not_need_it(home, alone, tmp_path):
     assert done.stderr.startswith("error: image not cached: ")
 
 
+def test_a_lost_merge_costs_no_download(home, tmp_path):
+    """A merged image that is gone or that is not of these files is made again, even by a run that may not pull."""
+    home.ok("load", "-q", "-i", archive(tmp_path / "a.tar", ["local/a:1"], layer({"f": b"x"})))
+    merged, = (home.path / "cache/fsmeta").glob("*.erofs")
+    before = merged.read_bytes()
+    for spoil in (merged.unlink, lambda: merged.write_bytes(before[:1152] + bytes(64) + before[1216:])):
+        spoil()
+        done = home.run("run", "--pull", "never", "--kernel", "/nowhere", "local/a:1", "--", "true")
+        assert done.returncode == 1 and "/nowhere" in done.stderr
+        assert merged.read_bytes() == before
+
+
 @pytest.mark.parametrize("policy", ["if-missing", "always"])
 def test_pull_of_a_run(home, policy):
     """The image is in the cache and in the catalogue; what then fails is the kernel."""
