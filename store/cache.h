@@ -167,25 +167,6 @@ int cache_metadata_remove(struct cache *cache, const char *canonical, struct err
 
 /* --- whole images */
 
-/* struct cache_image - open artifacts of an image, all marked as in use; @layer[0] is the lowest */
-struct cache_image {
-	int fsmeta;
-	int *layer;
-	size_t n_layers;
-};
-
-#define CACHE_IMAGE_INIT ((struct cache_image){ .fsmeta = -1 })
-
-/*
- * cache_image_open() - everything a sandbox needs of an image
- * @diff_ids: of the layers, lowest first; a layer may occur twice
- * Return: 0 and *ret (cache_image_release()); -ENOENT: something is missing, pull it; -errno
- */
-int cache_image_open(struct cache *cache, const char *manifest_digest, const char *const *diff_ids,
-	size_t n, struct cache_image *ret, struct err *err);
-void cache_image_release(struct cache_image *image);
-#define cleanup_cache_image cleanup_(cache_image_release)
-
 /*
  * cache_image_busy() - does a pull or a running sandbox use this image now?
  * @ret_holder: who, "msb (pid 12)"; may be NULL

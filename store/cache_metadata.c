@@ -87,38 +87,6 @@ int cache_metadata_remove(struct cache *cache, const char *canonical, struct err
 
 /* --- images */
 
-void cache_image_release(struct cache_image *image)
-{
-	for (size_t i = 0; i < image->n_layers; i++)
-		close_fd(&image->layer[i]);
-	free(image->layer);
-	close_fd(&image->fsmeta);
-	*image = CACHE_IMAGE_INIT;
-}
-
-int cache_image_open(struct cache *cache, const char *manifest_digest, const char *const *diff_ids,
-	size_t n, struct cache_image *ret, struct err *err)
-{
-	cleanup_cache_image struct cache_image image = CACHE_IMAGE_INIT;
-	int rc;
-
-	image.layer = calloc(n ? n : 1, sizeof(*image.layer));
-	if (!image.layer)
-		return err_set(err, ENOMEM, "open image '%s'", manifest_digest);
-	rc = cache_artifact_open(cache, CACHE_FSMETA, manifest_digest, &image.fsmeta, NULL, err);
-	for (size_t i = 0; rc == 0 && i < n; i++) {
-		image.layer[i] = -1;
-		image.n_layers = i + 1;
-		rc = cache_artifact_open(
-			cache, CACHE_LAYER, diff_ids[i], &image.layer[i], NULL, err);
-	}
-	if (rc < 0)
-		return rc;
-	*ret = image;
-	image = CACHE_IMAGE_INIT;
-	return 0;
-}
-
 bool cache_image_busy(
 	struct cache *cache, const char *manifest_digest, char *ret_holder, size_t size)
 {
