@@ -77,8 +77,9 @@ static uint32_t xattr_size(const struct tree_inode *inode)
 
 static bool is_compact(const struct writer *w, const struct tree_inode *inode)
 {
-	return inode->mtime == w->majority && !inode->mtime_ns && inode->uid <= UINT16_MAX &&
-	       inode->gid <= UINT16_MAX && inode->nlink <= UINT16_MAX && inode->size <= UINT32_MAX;
+	return w->p->compact && inode->mtime == w->majority && !inode->mtime_ns &&
+	       inode->uid <= UINT16_MAX && inode->gid <= UINT16_MAX && inode->nlink <= UINT16_MAX &&
+	       inode->size <= UINT32_MAX;
 }
 
 /* Data without holes in this very image: needs no indexes. */
@@ -563,7 +564,9 @@ static int write_metadata(struct writer *w, struct err *err)
 
 	if (r < 0)
 		return r;
-	w->blocks_pos = ALIGN_UP(w->meta_pos + w->next, (uint64_t)EROFS_BLOCK);
+	/* fsck.erofs 1.5 reads the head of xattrs behind every inode, also of those without. */
+	w->blocks_pos = ALIGN_UP(w->meta_pos + w->next + sizeof(struct erofs_xattr_ibody_disk),
+		(uint64_t)EROFS_BLOCK);
 	if (w->blocks_pos / EROFS_BLOCK + w->n_blocks >= EROFS_NULL_ADDR)
 		return err_msg(err, E2BIG, "the image is larger than EROFS can address");
 	w->next = 0;

@@ -19,10 +19,13 @@ struct erofs_extra {
 /*
  * struct erofs_params - beside the tree
  * @seed:    digest of what the image is made of; its UUID comes from that and the metadata written
+ * @compact: inodes of 32 bytes where they suffice: not in layers, of which upstream's reader wants
+ *	     inodes of 64 bytes throughout
  * @devices: extra devices, @n_devices of them
  */
 struct erofs_params {
 	uint8_t seed[EROFS_SEED_LEN];
+	bool compact;
 	const struct erofs_extra *devices;
 	unsigned n_devices;
 };

@@ -165,7 +165,7 @@ static int finish_digests(
 
 static int finish(struct layer *l, struct layer_result *ret, struct err *err)
 {
-	struct erofs_params params = { .n_devices = 0 };
+	struct erofs_params params = { .compact = false };
 	uint8_t diff_id[EVP_MAX_MD_SIZE];
 	struct erofs_written written;
 	int r;

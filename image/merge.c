@@ -330,7 +330,7 @@ int merge_layers(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err)
 {
 	struct merge *m = NULL;
-	struct erofs_params p = { .n_devices = n };
+	struct erofs_params p = { .compact = true, .n_devices = n };
 	struct out o = { .fd = -1 };
 	struct erofs_written w;
 	int r = merge_begin(&m, n, out_fd, &o, err);
@@ -403,7 +403,7 @@ int merge_flat(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err)
 {
 	struct merge *m = NULL;
-	struct erofs_params p = { .n_devices = 0 };
+	struct erofs_params p = { .compact = true };
 	struct out o = { .fd = -1 };
 	struct flat f = { .fds = erofs_fd, .o = &o };
 	struct erofs_written w;
