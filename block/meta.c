@@ -13,6 +13,7 @@
 
 #define PAGES	     2048 /* of up to 4 KiB: what an image costs at most */
 #define BUCKETS_LOG2 12
+#define RUN_MAX	     64u
 #define NONE	     (-1)
 
 /* struct page - @data: allocated with the first use; @next: in the bucket */
@@ -20,7 +21,6 @@ struct page {
 	uint64_t off;
 	uint8_t *data;
 	int next;
-	enum meta_level level;
 	bool used, dirty, recent;
 };
 
@@ -28,7 +28,8 @@ struct meta {
 	int fd;
 	uint32_t page_len;
 	pthread_mutex_t lock; /* of what follows */
-	unsigned hand, n_dirty[META_LEVELS];
+	unsigned hand, n_dirty;
+	struct page *order[PAGES]; /* room for meta_write_back() */
 	int bucket[1 << BUCKETS_LOG2];
 	struct page page[PAGES];
 };
@@ -49,8 +50,7 @@ static struct page *find(struct meta *m, uint64_t off)
 
 static void set_clean(struct meta *m, struct page *p)
 {
-	if (p->dirty)
-		m->n_dirty[p->level]--;
+	m->n_dirty -= p->dirty;
 	p->dirty = false;
 }
 
@@ -120,12 +120,10 @@ static int get(struct meta *m, uint64_t off, struct page **ret)
 	return 0;
 }
 
-static void set_dirty(struct meta *m, struct page *p, enum meta_level level)
+static void set_dirty(struct meta *m, struct page *p)
 {
-	set_clean(m, p);
+	m->n_dirty += !p->dirty;
 	p->dirty = true;
-	p->level = level;
-	m->n_dirty[level]++;
 }
 
 int meta_load(struct meta *m, uint64_t off, void *dst, size_t len)
@@ -149,7 +147,7 @@ int meta_load(struct meta *m, uint64_t off, void *dst, size_t len)
 	return r;
 }
 
-int meta_store(struct meta *m, uint64_t off, const void *src, size_t len, enum meta_level level)
+int meta_store(struct meta *m, uint64_t off, const void *src, size_t len)
 {
 	struct page *p;
 	int r = 0;
@@ -162,7 +160,7 @@ int meta_store(struct meta *m, uint64_t off, const void *src, size_t len, enum m
 		if (r < 0)
 			break;
 		memcpy(p->data + in, src, now);
-		set_dirty(m, p, level);
+		set_dirty(m, p);
 		src = (const uint8_t *)src + now;
 		off += now;
 		len -= now;
@@ -171,38 +169,65 @@ int meta_store(struct meta *m, uint64_t off, const void *src, size_t len, enum m
 	return r;
 }
 
-unsigned meta_dirty(const struct meta *m, enum meta_level level)
+unsigned meta_dirty(const struct meta *m)
 {
-	unsigned n = 0;
-
-	if (level < META_LEVELS)
-		return m->n_dirty[level];
-	for (unsigned i = 0; i < META_LEVELS; i++)
-		n += m->n_dirty[i];
-	return n;
+	return m->n_dirty;
 }
 
 bool meta_crowded(const struct meta *m)
 {
-	return meta_dirty(m, META_LEVELS) >= PAGES / 2;
+	return m->n_dirty >= PAGES / 2;
 }
 
-int meta_write_back(struct meta *m, enum meta_level level)
+static int by_place(const void *a, const void *b)
 {
+	const struct page *x = *(struct page *const *)a, *y = *(struct page *const *)b;
+
+	return (x->off > y->off) - (x->off < y->off);
+}
+
+static unsigned list_dirty(struct meta *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < PAGES && n < m->n_dirty; i++) {
+		if (m->page[i].dirty)
+			m->order[n++] = &m->page[i];
+	}
+	qsort(m->order, n, sizeof(*m->order), by_place);
+	return n;
+}
+
+/* Adjacent pages go together. Return: how many; -errno */
+static int write_run(struct meta *m, struct page *const *list, unsigned n)
+{
+	struct iovec iov[RUN_MAX];
+	unsigned k = 0;
+	int r;
+
+	while (k < MIN_OF(n, RUN_MAX) && list[k]->off == list[0]->off + k * (uint64_t)m->page_len) {
+		iov[k] = (struct iovec){ list[k]->data, m->page_len };
+		k++;
+	}
+	r = file_writev(m->fd, iov, k, list[0]->off);
+	for (unsigned i = 0; r == 0 && i < k; i++)
+		set_clean(m, list[i]);
+	return r < 0 ? r : (int)k;
+}
+
+int meta_write_back(struct meta *m)
+{
+	unsigned n, done = 0;
 	int r = 0;
 
 	(void)pthread_mutex_lock(&m->lock);
-	for (unsigned i = 0; r == 0 && m->n_dirty[level] && i < PAGES; i++) {
-		struct page *p = &m->page[i];
-
-		if (!p->dirty || p->level != level)
-			continue;
-		r = file_write(m->fd, p->data, m->page_len, p->off);
-		if (r == 0)
-			set_clean(m, p);
+	n = list_dirty(m);
+	while (r >= 0 && done < n) {
+		r = write_run(m, m->order + done, n - done);
+		done += r > 0 ? (unsigned)r : 0;
 	}
 	(void)pthread_mutex_unlock(&m->lock);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 void meta_forget(struct meta *m, uint64_t off, uint64_t len)
@@ -225,14 +250,6 @@ int meta_load_be64(struct meta *m, uint64_t off, uint64_t *ret)
 	if (r == 0)
 		*ret = load_be64(raw);
 	return r;
-}
-
-int meta_store_be64(struct meta *m, uint64_t off, uint64_t v, enum meta_level level)
-{
-	uint8_t raw[8];
-
-	store_be64(raw, v);
-	return meta_store(m, off, raw, sizeof(raw), level);
 }
 
 int meta_new(int fd, uint32_t page_len, struct meta **ret, struct err *err)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A cache of bounded size over the tables of a qcow2 file, written back in an order that keeps
- * the file consistent: what refers to something is written after that something. Every change
- * names its level; a level is written as a whole, and the caller syncs between levels.
+ * A cache of bounded size over the tables of an image. Changes wait in it until they are written
+ * back, all at once and in no order that anything depends on.
  *
  * Any thread may load. Changes and writing back are for one thread at a time while nobody loads
  * (the image's lock sees to that), except that loading may drop pages that are clean.
@@ -16,9 +15,6 @@
 
 #include "lib/err.h"
 
-/* In the order of writing back. */
-enum meta_level { META_REFBLOCK, META_REFTABLE, META_L2, META_L1, META_LEVELS };
-
 struct meta;
 
 /* meta_new() - @fd: borrowed; @page_len: a power of two, up to 4096, that divides a cluster */
@@ -31,22 +27,21 @@ void meta_free(struct meta *m);
 int meta_load(struct meta *m, uint64_t off, void *dst, size_t len);
 
 /* meta_store() - change them. Return: 0; -errno, with some bytes maybe changed */
-int meta_store(struct meta *m, uint64_t off, const void *src, size_t len, enum meta_level level);
+int meta_store(struct meta *m, uint64_t off, const void *src, size_t len);
 
-/* meta_dirty() - pages that wait; level META_LEVELS: of all levels */
-unsigned meta_dirty(const struct meta *m, enum meta_level level);
+/* meta_dirty() - pages that wait to be written back */
+unsigned meta_dirty(const struct meta *m);
 
 /* meta_crowded() - it is time to write back: less than half of the cache is left to loads */
 bool meta_crowded(const struct meta *m);
 
-/* meta_write_back() - pages of one level; those that failed stay. Return: 0; -errno */
-int meta_write_back(struct meta *m, enum meta_level level);
+/* meta_write_back() - all that wait; those that failed stay. Return: 0; -errno */
+int meta_write_back(struct meta *m);
 
 /* meta_forget() - drop what is cached of a range that has become something else. */
 void meta_forget(struct meta *m, uint64_t off, uint64_t len);
 
-/* Big-endian integers through the cache. */
+/* meta_load_be64() - a big-endian integer through the cache */
 int meta_load_be64(struct meta *m, uint64_t off, uint64_t *ret);
-int meta_store_be64(struct meta *m, uint64_t off, uint64_t v, enum meta_level level);
 
 #endif

@@ -12,6 +12,8 @@
 #include "lib/log.h"
 #include "lib/num.h"
 
+#define OFF_ROOTS     36 /* size and place of L1, place and size of the refcount table */
+#define ROOTS_LEN     24
 #define OFF_INCOMPAT  72
 #define OFF_AUTOCLEAR 88
 #define PAGE_MAX      4096
@@ -46,18 +48,21 @@ static bool is_broken(struct qcow2 *q)
 	return __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
 }
 
-/* From here on the refcounts may be behind. Features that want to hear about writes and that we do
- * not know are told by their bits being cleared. */
+int qcow2_stop(struct qcow2 *q, const char *what)
+{
+	if (!__atomic_exchange_n(&q->broken, 1, __ATOMIC_RELAXED))
+		log_warn("a qcow2 image is not written any more: %s", what);
+	return -EIO;
+}
+
+/* Features that want to hear about writes and that we do not know are told by their bits being
+ * cleared. */
 static int mark(struct qcow2 *q)
 {
 	int r = 0;
 
-	if (q->marked)
-		return 0;
-	if (q->h.version > 2) {
-		r = write_field(q, OFF_INCOMPAT, q->h.incompat | QCOW2_INCOMPAT_DIRTY);
-		if (r == 0)
-			r = write_field(q, OFF_AUTOCLEAR, 0);
+	if (q->h.version > 2 && q->h.autoclear) {
+		r = write_field(q, OFF_AUTOCLEAR, 0);
 		if (r == 0)
 			r = file_sync(q->fd);
 	}
@@ -67,40 +72,46 @@ static int mark(struct qcow2 *q)
 
 int qcow2_begin(struct qcow2 *q)
 {
-	if (is_broken(q))
-		return -EIO;
-	if (!q->marked)
-		return mark(q);
-	return meta_crowded(q->meta) ? qcow2_commit(q) : 0;
+	int r = is_broken(q) ? -EIO : 0;
+
+	if (r == 0 && !q->marked)
+		r = mark(q);
+	if (r < 0)
+		return r;
+	if (q->counted || q->n_freed > QCOW2_MAX_FREED)
+		return qcow2_commit(q);
+	return meta_crowded(q->meta) ? meta_write_back(q->meta) : 0;
 }
 
-/* Version 2 has no dirty bit: each level is stable before the next refers to it. */
-static int write_level(struct qcow2 *q, enum meta_level level)
+/* What the working tree no longer refers to is counted in it. After that it must not grow until it
+ * is what the file refers to: what counts as free there is still in use here. */
+static int count_freed(struct qcow2 *q)
 {
-	int r = 0;
+	int r = q->counted ? 0 : qcow2_prepare_freed(q);
 
-	if (!meta_dirty(q->meta, level))
-		return 0;
-	if (q->h.version == 2)
-		r = file_sync(q->fd);
-	return r == 0 ? meta_write_back(q->meta, level) : r;
-}
-
-/* The mapping no longer leads to freed clusters: count them, and then give them back. */
-static int settle_freed(struct qcow2 *q)
-{
-	int r = q->h.version == 2 ? file_sync(q->fd) : 0;
-
-	if (r == 0)
-		r = qcow2_count_freed(q);
-	if (r == 0)
-		r = meta_write_back(q->meta, META_REFBLOCK);
-	if (r == 0)
-		r = file_sync(q->fd);
-	if (r < 0) /* half of them counted: better none is ever reused */
-		return qcow2_broken(q, "refcounts cannot be written");
-	qcow2_punch_freed(q);
+	if (r < 0 || q->counted)
+		return r;
+	if (qcow2_count_freed(q) < 0)
+		return qcow2_stop(q, "refcounts cannot be changed");
+	q->counted = true;
 	return 0;
+}
+
+/* The one write that replaces the old tree by the new one: adjacent fields within one sector. */
+static int write_roots(struct qcow2 *q)
+{
+	uint8_t raw[ROOTS_LEN];
+
+	store_be32(raw, q->h.l1_size);
+	store_be64(raw + 4, q->h.l1_off);
+	store_be64(raw + 12, q->h.reftable_off);
+	store_be32(raw + 20, q->h.reftable_clusters);
+	return file_write(q->fd, raw, sizeof(raw), OFF_ROOTS);
+}
+
+static bool is_changed(const struct qcow2 *q)
+{
+	return q->n_fresh || q->n_freed;
 }
 
 int qcow2_commit(struct qcow2 *q)
@@ -109,35 +120,31 @@ int qcow2_commit(struct qcow2 *q)
 
 	if (is_broken(q))
 		return -EIO;
-	if (!meta_dirty(q->meta, META_LEVELS) && !q->n_freed)
+	if (!is_changed(q))
 		return 0;
-	r = file_sync(q->fd);
-	for (enum meta_level l = META_REFBLOCK; r == 0 && l < META_LEVELS; l++)
-		r = write_level(q, l);
-	if (r < 0 || !q->n_freed)
+	r = count_freed(q);
+	if (r == 0)
+		r = meta_write_back(q->meta);
+	if (r < 0)
 		return r;
-	return settle_freed(q);
+	if (file_sync(q->fd) < 0 || write_roots(q) < 0 || file_sync(q->fd) < 0)
+		return qcow2_stop(q, "its tables cannot be made stable");
+	q->counted = false;
+	qcow2_release_freed(q);
+	return 0;
 }
 
 static int qcow2_flush(struct block *b)
 {
 	struct qcow2 *q = to_qcow2(b);
+	bool changed;
 	int r;
 
 	(void)pthread_rwlock_wrlock(&q->lock);
+	changed = is_changed(q);
 	r = qcow2_commit(q);
 	(void)pthread_rwlock_unlock(&q->lock);
-	return r == 0 ? file_sync(q->fd) : r;
-}
-
-/* All is written: the next one to open it need not count again. */
-static void unmark(struct qcow2 *q)
-{
-	if (!q->marked || is_broken(q) || q->n_freed || meta_dirty(q->meta, META_LEVELS))
-		return;
-	if (q->h.version > 2 && file_sync(q->fd) == 0 &&
-		write_field(q, OFF_INCOMPAT, q->h.incompat & ~QCOW2_INCOMPAT_DIRTY) == 0)
-		(void)file_sync(q->fd);
+	return r == 0 && !changed ? file_sync(q->fd) : r;
 }
 
 static void release(struct qcow2 *q)
@@ -145,6 +152,8 @@ static void release(struct qcow2 *q)
 	block_free(q->backing);
 	meta_free(q->meta);
 	owned_release(&q->owned);
+	free(q->fresh);
+	free(q->freed);
 	free(q->inflated);
 	close_fd(&q->fd);
 	(void)pthread_rwlock_destroy(&q->lock);
@@ -156,8 +165,8 @@ static void qcow2_free(struct block *b)
 {
 	struct qcow2 *q = to_qcow2(b);
 
-	if (!b->read_only)
-		unmark(q);
+	if (!b->read_only && !is_broken(q))
+		qcow2_release_spares(q);
 	release(q);
 }
 
@@ -215,8 +224,14 @@ static int make_writable(struct qcow2 *q, struct err *err)
 	r = qcow2_list_tables(q, err);
 	if (r < 0 || !(q->h.incompat & QCOW2_INCOMPAT_DIRTY))
 		return r;
-	q->marked = true;
-	return qcow2_recount(q, err);
+	r = qcow2_recount(q, err);
+	if (r < 0)
+		return r;
+	q->h.incompat &= ~QCOW2_INCOMPAT_DIRTY;
+	r = write_field(q, OFF_INCOMPAT, q->h.incompat);
+	if (r == 0)
+		r = file_sync(q->fd);
+	return r < 0 ? err_set(err, r, "mark the qcow2 image as repaired") : 0;
 }
 
 static int load(struct qcow2 *q, const struct block_config *cfg, unsigned depth, struct err *err)

@@ -9,23 +9,20 @@
  * for writing: new clusters, discards, commits. So a cluster cannot be given away while somebody
  * reads or writes it.
  *
- * Tables are changed in the cache (meta.h) and written back by a commit, which comes with a flush,
- * when the cache fills up, and at the end. Killed between two commits, an image is as the last one
- * left it: clusters handed out since then are free again, their contents are what a disk loses
- * that was not flushed. A commit makes data and the initial contents of new tables stable, and
- * then writes
+ * Tables are never changed where the file refers to them. The first change of one after a commit
+ * moves it to a free place (qcow2_shadow.c), and with it what leads there: L1 or the refcount
+ * table, in the end the two fields of the header that lead to these. So there are two trees: the
+ * one in the file, which is complete and whose refcounts are exact, and the one being worked on,
+ * whose own tables and new clusters count as free in the other. A commit, which comes with a flush,
+ * when many clusters have been given up, and at the end, makes everything stable and then writes
+ * those fields of the header, all in one sector, with one write.
  *
- *	refcounts that rose, refcount table, L2, L1, refcounts that fell
- *
- * in this order, so that a process killed in the middle of it leaves nothing in use that counts as
- * free: at worst clusters count as used that nobody uses (a leak, never an error), if the kill
- * falls between the first and the last of these writes to the page cache. A host that crashes
- * reorders writes. Version 3 has the dirty bit for that, which is set from the first change to the
- * end: refcounts are not to be trusted then, and whoever opens the image next counts again
- * (qcow2_check.c; QEMU does too), which ends leaks as well. Nothing else depends on the order:
- * new tables hold something sensible before they are linked. Version 2 lacks the bit and gets a
- *sync between the steps. Freed clusters are not reused, nor their space given back to the host,
- *before the commit that made them unreachable is stable.
+ * So an image is right at any moment, for version 2 as for 3, and no dirty bit is needed: a process
+ * that is killed, or a host that crashes, leaves the tree of the last commit, with neither errors
+ * nor leaks; what was written to new clusters since then is what a disk loses that was not flushed.
+ * Clusters that a commit gives up are neither reused nor punched before it is stable. A host that
+ * has no room left fails single requests, and nothing else: whatever takes room comes before the
+ * change that needs it.
  *
  * An image is hostile until proved otherwise. Offsets are checked where they are used: aligned, in
  * the file. Before an image is opened for writing, a list of all its tables is made (owned.c), and
@@ -43,10 +40,11 @@
 #include "block/owned.h"
 #include "lib/err.h"
 
-#define QCOW2_MIN_BITS	9
-#define QCOW2_MAX_BITS	21
-#define QCOW2_NAME_MAX	1023
-#define QCOW2_MAX_FREED 1024
+#define QCOW2_MIN_BITS	 9
+#define QCOW2_MAX_BITS	 21
+#define QCOW2_NAME_MAX	 1023
+#define QCOW2_MAX_FREED	 1024
+#define QCOW2_MAX_SPARES 256
 
 /* Entries of L1 and L2. */
 #define QCOW2_OFFSET	 UINT64_C(0x00fffffffffffe00)
@@ -77,6 +75,29 @@ struct qcow2_header {
 int qcow2_header_read(
 	int fd, uint64_t file_size, bool read_only, struct qcow2_header *h, struct err *err);
 
+/*
+ * struct qcow2_fresh - a table that may be changed, of @n clusters at @at
+ * @from: where the table is that it replaces; 0: none, or nothing is known of it
+ * @lo, @hi: the bytes that differ from that one
+ */
+struct qcow2_fresh {
+	uint64_t at, n, from, lo, hi;
+};
+
+/* struct qcow2_freed - clusters that only the file's tree refers to */
+struct qcow2_freed {
+	uint64_t first, n;
+	bool table;
+};
+
+/*
+ * struct qcow2_spare - clusters that are free but kept for tables
+ * @twin: the table that has left it and that it equals, but for the bytes from @lo to @hi; 0: none
+ */
+struct qcow2_spare {
+	uint64_t at, n, twin, lo, hi;
+};
+
 struct qcow2 {
 	struct block block;
 	struct qcow2_header h;
@@ -86,13 +107,18 @@ struct qcow2 {
 	struct owned owned;
 	pthread_rwlock_t lock; /* of what follows, for writing; see above */
 	uint64_t file_end;     /* bytes; whole clusters when writable */
-	uint64_t hint;	       /* no cluster below is free */
-	bool marked;	       /* the dirty bit is set, if there is one */
-	int broken;	       /* tables contradict each other: nothing is written any more */
-	struct {
-		uint64_t first, n; /* clusters */
-	} freed[QCOW2_MAX_FREED];
-	unsigned n_freed;
+	uint64_t hint;	       /* no cluster below is free, but spares */
+	bool marked;	       /* those who want to know of writes have been told */
+	int broken;	       /* nothing is written any more */
+	bool counted;	       /* a commit has begun that could not be ended yet */
+	struct qcow2_fresh *fresh;
+	size_t n_fresh, cap_fresh;
+	struct qcow2_freed *freed;
+	size_t n_freed, cap_freed;
+	struct qcow2_spare spare[QCOW2_MAX_SPARES];
+	unsigned n_spare;
+	uint64_t reserved, n_reserved; /* clusters of the refcount table that are to be counted */
+	bool counting;
 
 	pthread_mutex_t inflate_lock; /* of the compressed cluster that was read last */
 	uint64_t inflated_entry;      /* 0: none */
@@ -111,11 +137,52 @@ int qcow2_open(const struct block_config *cfg, unsigned depth, struct block **re
 /* qcow2_broken() - the tables make no sense: no more changes. Return: -EIO */
 int qcow2_broken(struct qcow2 *q, const char *what);
 
+/* qcow2_stop() - it cannot be written any more, through no fault of its own. Return: -EIO */
+int qcow2_stop(struct qcow2 *q, const char *what);
+
 /* qcow2_begin() - before any change; lock held for writing. Return: 0; -EIO broken; -errno */
 int qcow2_begin(struct qcow2 *q);
 
-/* qcow2_commit() - lock held for writing; see above. Syncs what it has to, not the end of it. */
+/* qcow2_commit() - lock held for writing; see above. Return: 0: all is stable; -errno: may be
+ * tried again */
 int qcow2_commit(struct qcow2 *q);
+
+/* --- qcow2_shadow.c: tables in new places; lock held for writing --- */
+
+/* struct qcow2_place - @n adjacent clusters from @at on, free; @spare: index of the spare, or -1 */
+struct qcow2_place {
+	uint64_t at, n;
+	int spare;
+};
+
+/* qcow2_find_place() - for a table of @n clusters that is at @from now (0: a new one) */
+int qcow2_find_place(struct qcow2 *q, uint64_t from, uint64_t n, struct qcow2_place *ret);
+
+/*
+ * qcow2_move_table() - to @p, which may be longer; without @from make one of zeroes. No guest may
+ * write there. Nothing has changed where the host has no room. The caller counts @p, at once.
+ */
+int qcow2_move_table(struct qcow2 *q, const struct qcow2_place *p, uint64_t from, uint64_t from_n);
+
+/* qcow2_is_fresh() - is there a table that may be changed? */
+bool qcow2_is_fresh(const struct qcow2 *q, uint64_t cluster);
+
+/* qcow2_table_store() - change a fresh table, at a byte of the file. Return: 0; -EIO: stopped */
+int qcow2_table_store(struct qcow2 *q, uint64_t off, const void *src, size_t len);
+int qcow2_table_store_be64(struct qcow2 *q, uint64_t off, uint64_t v);
+
+/* qcow2_skip_held() - clusters that count as free: return the end of what is kept for tables at
+ * @first, or 0 and the number of those that are not */
+uint64_t qcow2_skip_held(const struct qcow2 *q, uint64_t first, uint64_t *n);
+
+/* qcow2_unref() - a reference has gone from the working tree: counts with the next commit */
+int qcow2_unref(struct qcow2 *q, uint64_t first, uint64_t n, bool table);
+
+/* qcow2_release_freed() - the file's tree is the working tree now */
+void qcow2_release_freed(struct qcow2 *q);
+
+/* qcow2_release_spares() - at the end */
+void qcow2_release_spares(struct qcow2 *q);
 
 /* --- qcow2_ref.c: refcounts; lock held for writing --- */
 
@@ -125,8 +192,20 @@ int qcow2_ref_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret);
 /* qcow2_ref_set() - makes a refcount block if there is none */
 int qcow2_ref_set(struct qcow2 *q, uint64_t cluster, uint64_t refs);
 
+/* qcow2_counts_for_write() - what counts these clusters is fresh; @ret_moved: it was not, and so
+ * places have been taken */
+int qcow2_counts_for_write(struct qcow2 *q, uint64_t first, uint64_t n, bool *ret_moved);
+
+/* qcow2_count_table() - what is left to do after the refcount table has moved */
+int qcow2_count_table(struct qcow2 *q);
+
+/* qcow2_find_free() - the first run of clusters that are free and not kept, from @from on, of at
+ * most @want */
+int qcow2_find_free(
+	struct qcow2 *q, uint64_t from, uint64_t want, uint64_t *ret_first, uint64_t *ret_n);
+
 /* qcow2_find_counted() - up to @want adjacent free clusters, whose counts are in one block that
- * exists */
+ * is fresh */
 int qcow2_find_counted(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n);
 
 /* qcow2_extend() - make the file reach to the end of these clusters. @ret_zero: they were beyond
@@ -142,18 +221,16 @@ int qcow2_extend(struct qcow2 *q, uint64_t first, uint64_t n, bool *ret_zero);
 int qcow2_alloc(
 	struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n, bool *ret_zero);
 
-/* qcow2_alloc_table() - one cluster of zeroes that no guest may write */
-int qcow2_alloc_table(struct qcow2 *q, uint64_t *ret_cluster);
+/* qcow2_alloc_table() - a fresh table of @n clusters, which replaces the one at @from if that is
+ * not 0 */
+int qcow2_alloc_table(struct qcow2 *q, uint64_t from, uint64_t n, uint64_t *ret_cluster);
 
 /* qcow2_unalloc() - take qcow2_alloc() back, nothing refers to them */
 void qcow2_unalloc(struct qcow2 *q, uint64_t first, uint64_t n);
 
-/* qcow2_unref() - a reference has gone from the mapping: counts with the next commit */
-int qcow2_unref(struct qcow2 *q, uint64_t first, uint64_t n);
-
-/* The parts of a commit that do it: count, and once that cannot be undone, give the space back. */
+/* The parts of a commit that count what is freed: all that may take room, and then the rest. */
+int qcow2_prepare_freed(struct qcow2 *q);
 int qcow2_count_freed(struct qcow2 *q);
-void qcow2_punch_freed(struct qcow2 *q);
 
 /* --- qcow2_map.c --- */
 

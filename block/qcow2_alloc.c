@@ -4,6 +4,8 @@
 #include "block/qcow2.h"
 #include "lib/num.h"
 
+#define SEARCH_ROUNDS 64
+
 int qcow2_alloc(
 	struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n, bool *ret_zero)
 {
@@ -34,44 +36,33 @@ void qcow2_unalloc(struct qcow2 *q, uint64_t first, uint64_t n)
 	q->hint = MIN_OF(q->hint, first);
 }
 
-int qcow2_alloc_table(struct qcow2 *q, uint64_t *ret_cluster)
+/* A place whose counts can be changed without anything else moving. */
+static int find_counted_place(struct qcow2 *q, uint64_t from, uint64_t n, struct qcow2_place *ret)
 {
-	uint64_t c, n;
-	bool zero;
-	int r = qcow2_alloc(q, 1, &c, &n, &zero);
+	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
+		bool moved = false;
+		int r = qcow2_find_place(q, from, n, ret);
 
-	if (r < 0)
-		return r;
-	meta_forget(q->meta, c << q->h.cluster_bits, qcow2_cluster_len(q));
-	if (!zero)
-		r = file_zero(q->fd, c << q->h.cluster_bits, qcow2_cluster_len(q), true);
-	if (r == 0)
-		r = owned_add(&q->owned, c);
-	if (r < 0) {
-		qcow2_unalloc(q, c, 1);
-		return r;
+		if (r == 0)
+			r = qcow2_counts_for_write(q, ret->at, n, &moved);
+		if (r < 0 || !moved)
+			return r;
 	}
-	*ret_cluster = c;
-	return 0;
+	return qcow2_broken(q, "no end of missing refcount blocks");
 }
 
-int qcow2_unref(struct qcow2 *q, uint64_t first, uint64_t n)
+int qcow2_alloc_table(struct qcow2 *q, uint64_t from, uint64_t n, uint64_t *ret)
 {
-	unsigned last = q->n_freed - 1;
-	int r = 0;
+	struct qcow2_place p;
+	int r = find_counted_place(q, from, n, &p);
 
-	if (q->n_freed && q->freed[last].first + q->freed[last].n == first) {
-		q->freed[last].n += n;
-		return 0;
-	}
-	if (q->n_freed == QCOW2_MAX_FREED)
-		r = qcow2_commit(q);
-	if (r < 0)
-		return r;
-	q->freed[q->n_freed].first = first;
-	q->freed[q->n_freed].n = n;
-	q->n_freed++;
-	return 0;
+	if (r == 0)
+		r = qcow2_move_table(q, &p, from, from ? n : 0);
+	for (uint64_t i = 0; r == 0 && i < n; i++)
+		r = qcow2_ref_set(q, p.at + i, 1);
+	if (r == 0)
+		*ret = p.at;
+	return r;
 }
 
 static int unref_one(struct qcow2 *q, uint64_t cluster)
@@ -86,42 +77,35 @@ static int unref_one(struct qcow2 *q, uint64_t cluster)
 	return qcow2_ref_set(q, cluster, refs - 1);
 }
 
-int qcow2_count_freed(struct qcow2 *q)
+/* What cannot be written now is tried again, at the latest with the commit. */
+static void relieve(struct qcow2 *q)
 {
-	int r = 0;
+	if (meta_crowded(q->meta))
+		(void)meta_write_back(q->meta);
+}
 
-	for (unsigned i = 0; r == 0 && i < q->n_freed; i++) {
-		for (uint64_t k = 0; r == 0 && k < q->freed[i].n; k++)
-			r = unref_one(q, q->freed[i].first + k);
+/* Blocks that move are freed themselves: the list may grow on the way. */
+int qcow2_prepare_freed(struct qcow2 *q)
+{
+	int r = qcow2_count_table(q);
+
+	for (size_t i = 0; r == 0 && i < q->n_freed; i++) {
+		bool moved;
+
+		r = qcow2_counts_for_write(q, q->freed[i].first, q->freed[i].n, &moved);
+		relieve(q);
 	}
 	return r;
 }
 
-static void punch(struct qcow2 *q, uint64_t first, uint64_t n)
+int qcow2_count_freed(struct qcow2 *q)
 {
-	if (!n)
-		return;
-	q->hint = MIN_OF(q->hint, first);
-	(void)file_punch(q->fd, first << q->h.cluster_bits, n << q->h.cluster_bits);
-}
+	int r = 0;
 
-/* Clusters that others still refer to stay. */
-static void punch_range(struct qcow2 *q, uint64_t first, uint64_t end)
-{
-	uint64_t start = first, refs;
-
-	for (uint64_t c = first; c < end; c++) {
-		if (qcow2_ref_get(q, c, &refs) == 0 && refs == 0)
-			continue;
-		punch(q, start, c - start);
-		start = c + 1;
+	for (size_t i = 0; r == 0 && i < q->n_freed; i++) {
+		for (uint64_t k = 0; r == 0 && k < q->freed[i].n; k++)
+			r = unref_one(q, q->freed[i].first + k);
+		relieve(q);
 	}
-	punch(q, start, end - start);
-}
-
-void qcow2_punch_freed(struct qcow2 *q)
-{
-	for (unsigned i = 0; i < q->n_freed; i++)
-		punch_range(q, q->freed[i].first, q->freed[i].first + q->freed[i].n);
-	q->n_freed = 0;
+	return r;
 }

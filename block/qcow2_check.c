@@ -210,7 +210,7 @@ static int set_counts(struct qcow2 *q, const struct recount *rc, struct err *err
 		if (r == 0 && refs != want)
 			r = qcow2_ref_set(q, c, want);
 		if (r == 0 && meta_crowded(q->meta))
-			r = qcow2_commit(q);
+			r = meta_write_back(q->meta);
 	}
 	q->hint = 0;
 	if (r == 0)

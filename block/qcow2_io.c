@@ -194,10 +194,7 @@ static int store_entries(
 
 	for (uint64_t i = 0; i < n; i++)
 		store_be64(raw + 8 * i, first + i * step);
-	/* half of it would leave entries that lead to clusters the caller takes back */
-	if (meta_store(q->meta, entry_off, raw, n * 8, META_L2) < 0)
-		return qcow2_broken(q, "an L2 table cannot be read");
-	return 0;
+	return qcow2_table_store(q, entry_off, raw, n * 8);
 }
 
 static int write_to(struct qcow2 *q, struct piece *p, struct qcow2_run *run, const struct target *t)

@@ -97,40 +97,32 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t len, struct qcow2_run *ret
 	return 0;
 }
 
-/* A table that a snapshot uses too: the image goes on with a copy. */
-static int copy_l2(struct qcow2 *q, uint64_t from, uint64_t to)
+static int l1_for_write(struct qcow2 *q)
 {
-	cleanup_free uint8_t *table = malloc(qcow2_cluster_len(q));
+	uint64_t from = q->h.l1_off >> q->h.cluster_bits, to;
+	uint64_t n = (q->h.l1_size * UINT64_C(8) + qcow2_cluster_len(q) - 1) >> q->h.cluster_bits;
 	int r;
 
-	if (!table)
-		return -ENOMEM;
-	r = meta_load(q->meta, from, table, qcow2_cluster_len(q));
-	return r == 0 ? file_write(q->fd, table, qcow2_cluster_len(q), to) : r;
+	if (qcow2_is_fresh(q, from))
+		return 0;
+	r = qcow2_alloc_table(q, from, n, &to);
+	if (r == 0)
+		q->h.l1_off = to << q->h.cluster_bits;
+	return r;
 }
 
-static int new_l2(struct qcow2 *q, uint64_t off, uint64_t old, uint64_t *ret)
+/* Where a snapshot uses the table too, its refcount says so, and it stays. */
+static int move_l2(struct qcow2 *q, uint64_t off, uint64_t old, uint64_t *ret)
 {
-	uint64_t cluster, place;
-	int r = qcow2_alloc_table(q, &cluster);
+	uint64_t cluster;
+	int r = l1_for_write(q);
 
+	if (r == 0)
+		r = qcow2_alloc_table(q, old >> q->h.cluster_bits, 1, &cluster);
 	if (r < 0)
 		return r;
-	place = cluster << q->h.cluster_bits;
-	if (old)
-		r = copy_l2(q, old, place);
-	if (r == 0)
-		r = meta_store_be64(q->meta, l1_off(q, off), place | QCOW2_COPIED, META_L1);
-	if (r < 0) {
-		owned_remove(&q->owned, cluster);
-		qcow2_unalloc(q, cluster, 1);
-		return r;
-	}
-	*ret = place;
-	if (!old)
-		return 0;
-	owned_remove(&q->owned, old >> q->h.cluster_bits);
-	return qcow2_unref(q, old >> q->h.cluster_bits, 1);
+	*ret = cluster << q->h.cluster_bits;
+	return qcow2_table_store_be64(q, l1_off(q, off), *ret | QCOW2_COPIED);
 }
 
 int qcow2_l2_for_write(struct qcow2 *q, uint64_t off, uint64_t *ret_entry_off)
@@ -138,8 +130,8 @@ int qcow2_l2_for_write(struct qcow2 *q, uint64_t off, uint64_t *ret_entry_off)
 	uint64_t entry, table;
 	int r = l2_table(q, off, &entry, &table);
 
-	if (r == 0 && !(table && (entry & QCOW2_COPIED)))
-		r = new_l2(q, off, table, &table);
+	if (r == 0 && !(table && qcow2_is_fresh(q, table >> q->h.cluster_bits)))
+		r = move_l2(q, off, table, &table);
 	if (r < 0)
 		return r;
 	*ret_entry_off = table + l2_index(q, off) * 8;
@@ -162,11 +154,12 @@ int qcow2_unref_run(struct qcow2 *q, const struct qcow2_run *run, uint64_t n)
 	switch (run->kind) {
 	case QCOW2_NORMAL:
 	case QCOW2_ZEROES_KEPT:
-		return qcow2_unref(q, run->host >> q->h.cluster_bits, n);
+		return qcow2_unref(q, run->host >> q->h.cluster_bits, n, false);
 	case QCOW2_DEFLATED:
 		qcow2_deflated_span(q, run->entry, &off, &len);
 		first = off >> q->h.cluster_bits;
-		return qcow2_unref(q, first, ((off + len - 1) >> q->h.cluster_bits) - first + 1);
+		return qcow2_unref(
+			q, first, ((off + len - 1) >> q->h.cluster_bits) - first + 1, false);
 	default:
 		return 0;
 	}

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random sequences over qcow2 images of every shape, beside a flat copy in memory. Afterwards
- * qemu-img check finds neither errors nor leaks, and qemu-img compare sees the same bytes.
- * MSB_TEST_SEQUENCES sets how many (CONTRIBUTING.md); MSB_TEST_SEED repeats one.
+ * qemu-img check finds neither errors nor leaks, and qemu-img compare sees the same bytes. The
+ * same is asked in the middle, of what a killed process and a host that crashed leave behind, and
+ * after a time in which the host was full.
+ * MSB_TEST_SEQUENCES, MSB_TEST_CRASHES and MSB_TEST_KILLS set how many (CONTRIBUTING.md);
+ * MSB_TEST_SEED repeats one.
  */
-#include "block/rig_test.h"
+#include "block/recorder_test.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
 #include <time.h>
 
 #define SEQUENCES 30
+#define CRASHES	  8
 #define KILLS	  10
 #define OPS	  40
 #define SIZE	  (6 * 1024 * 1024 + 512 * 5)
@@ -31,6 +35,11 @@ struct run {
 	unsigned cluster_bits;
 	bool v2, backing;
 	uint8_t data[MAX_LEN];
+
+	/* what the last flush covered, and the sectors that have changed since */
+	uint8_t *flushed;
+	bool touched[SIZE / 512 + 1];
+	uint64_t crash_seed;
 };
 
 static uint64_t pick(struct run *run, uint64_t n)
@@ -85,12 +94,44 @@ static void some_range(struct run *run, uint64_t max, uint64_t *off, uint64_t *l
 	*len = MIN_OF(*len, max);
 }
 
+static void mark_flushed(struct run *run)
+{
+	if (!run->flushed)
+		return;
+	memcpy(run->flushed, run->flat, SIZE);
+	memset(run->touched, 0, sizeof(run->touched));
+}
+
+static void touch(struct run *run, uint64_t off, uint64_t len)
+{
+	for (uint64_t s = off / 512; s < (off + len + 511) / 512; s++)
+		run->touched[s] = true;
+}
+
+/* Where the host was full: what is there now, old or new or zeroes, is what is there. */
+static void settle(struct run *run, int r, uint64_t off, uint64_t len, const uint8_t *now)
+{
+	uint8_t sector[512], zero[512] = { 0 };
+
+	if (r != -ENOSPC || !recorder.full)
+		assert_int_equal(r, 0);
+	for (uint64_t at = 0; r < 0 && at < len; at += 512) {
+		size_t n = MIN_OF(len - at, 512U);
+
+		assert_int_equal(rig_read(run->b, sector, n, off + at), 0);
+		if (memcmp(sector, run->flat + off + at, n) != 0 && memcmp(sector, zero, n) != 0)
+			assert_memory_equal(sector, now + at, n);
+		memcpy(run->flat + off + at, sector, n);
+	}
+}
+
 static void reopen(struct run *run)
 {
 	struct err err = ERR_INIT;
 
 	block_free(run->b);
 	run->b = NULL;
+	mark_flushed(run);
 	if (rig_open(run->rig, "d", BLOCK_QCOW2, false, &run->b, &err) != 0)
 		fail_msg("reopen: %s", err.msg);
 }
@@ -98,21 +139,30 @@ static void reopen(struct run *run)
 static void do_write(struct run *run)
 {
 	uint64_t off, len;
+	int r;
 
 	some_range(run, pick(run, 2) ? 4096 : MAX_LEN, &off, &len);
 	for (size_t i = 0; i < len; i += 8)
 		store_le64(run->data + i, rig_random(&run->seed));
-	assert_int_equal(rig_write(run->b, run->data, len, off), 0);
-	memcpy(run->flat + off, run->data, len);
+	touch(run, off, len);
+	r = rig_write(run->b, run->data, len, off);
+	settle(run, r, off, len, run->data);
+	if (r == 0)
+		memcpy(run->flat + off, run->data, len);
 }
 
 static void do_zeroes(struct run *run)
 {
+	static const uint8_t zeroes[SIZE / 2];
 	uint64_t off, len;
+	int r;
 
 	some_range(run, SIZE / 2, &off, &len);
-	assert_int_equal(block_write_zeroes(run->b, off, len, pick(run, 2)), 0);
-	memset(run->flat + off, 0, len);
+	touch(run, off, len);
+	r = block_write_zeroes(run->b, off, len, pick(run, 2));
+	settle(run, r, off, len, zeroes);
+	if (r == 0)
+		memset(run->flat + off, 0, len);
 }
 
 /* What was discarded reads as before or as zeroes, sector by sector. */
@@ -120,9 +170,13 @@ static void do_discard(struct run *run)
 {
 	uint64_t off, len;
 	uint8_t sector[512], zero[512] = { 0 };
+	int r;
 
 	some_range(run, SIZE / 2, &off, &len);
-	assert_int_equal(block_discard(run->b, off, len), 0);
+	touch(run, off, len);
+	r = block_discard(run->b, off, len);
+	if (r != -ENOSPC || !recorder.full)
+		assert_int_equal(r, 0);
 	for (uint64_t at = off; at < off + len; at += 512) {
 		assert_int_equal(rig_read(run->b, sector, 512, at), 0);
 		if (memcmp(sector, run->flat + at, 512) != 0)
@@ -140,14 +194,25 @@ static void do_read(struct run *run)
 	assert_memory_equal(run->data, run->flat + off, len);
 }
 
+static void do_flush(struct run *run)
+{
+	int r = block_flush(run->b);
+
+	if (r != -ENOSPC || !recorder.full)
+		assert_int_equal(r, 0);
+	if (r == 0)
+		mark_flushed(run);
+}
+
 static void step(struct run *run)
 {
 	switch (pick(run, 12)) {
 	case 0:
-		assert_int_equal(block_flush(run->b), 0);
+		do_flush(run);
 		break;
 	case 1:
-		reopen(run);
+		if (!recorder.on)
+			reopen(run);
 		break;
 	case 2:
 		do_zeroes(run);
@@ -175,29 +240,140 @@ static void judge(struct run *run)
 	rig_run(rig, "qemu-img compare -q -f raw -F qcow2 flat d");
 }
 
-static void test_sequences(void **state)
+typedef void sequence_fn(struct run *run);
+
+static void for_seeds(struct rig *rig, unsigned n, sequence_fn *fn)
 {
-	unsigned n = from_env("MSB_TEST_SEQUENCES", SEQUENCES);
 	uint64_t seed = from_env("MSB_TEST_SEED", 1);
 	struct run *run = calloc(1, sizeof(*run));
 
 	assert_non_null(run);
 	run->flat = malloc(SIZE);
-	run->rig = *state;
+	run->rig = rig;
 	for (unsigned i = 0; i < n; i++, seed++) {
 		run->seed = seed * UINT64_C(0x9e3779b97f4a7c15);
 		(void)rig_random(&run->seed);
+		run->crash_seed = run->seed;
 		print_message("# seed %u\n", (unsigned)seed);
 		make_image(run);
-		reopen(run);
-		for (unsigned k = 0; k < OPS; k++)
-			step(run);
-		block_free(run->b);
-		run->b = NULL;
-		judge(run);
+		fn(run);
 	}
+	free(run->flushed);
 	free(run->flat);
 	free(run);
+}
+
+static void sequence(struct run *run)
+{
+	reopen(run);
+	for (unsigned k = 0; k < OPS; k++)
+		step(run);
+	block_free(run->b);
+	run->b = NULL;
+	judge(run);
+}
+
+static void test_sequences(void **state)
+{
+	for_seeds(*state, from_env("MSB_TEST_SEQUENCES", SEQUENCES), sequence);
+}
+
+/* --- crashes --- */
+
+/* Right by itself, and with all that was flushed. */
+static void judge_remains(struct run *run, const char *name)
+{
+	struct err err = ERR_INIT;
+	struct block *b = NULL;
+	uint8_t *all;
+
+	rig_run(run->rig, "qemu-img check -q %s", name);
+	if (rig_open(run->rig, name, BLOCK_QCOW2, true, &b, &err) != 0)
+		fail_msg("%s: %s", name, err.msg);
+	all = rig_slurp(b);
+	for (uint64_t s = 0; s <= SIZE / 512; s++) {
+		size_t n = MIN_OF(512, SIZE - s * 512);
+
+		if (!run->touched[s] && memcmp(all + s * 512, run->flushed + s * 512, n) != 0)
+			fail_msg("%s: sector %u is not as it was flushed", name, (unsigned)s);
+	}
+	free(all);
+	block_free(b);
+}
+
+/* Before some of the changes: if the process died now, and if the host did. */
+static void maybe_crash(void *ctx)
+{
+	struct run *run = ctx;
+	uint8_t *file;
+	size_t len;
+
+	if (rig_random(&run->crash_seed) % 16)
+		return;
+	recorder.on = false;
+	rig_run(run->rig, "cp d killed");
+	judge_remains(run, "killed");
+	file = recorder_crash(&run->crash_seed, &len);
+	rig_save(run->rig, "crashed", file, len);
+	free(file);
+	judge_remains(run, "crashed");
+	recorder.on = true;
+}
+
+static void nothing(void *ctx)
+{
+}
+
+static void record(struct run *run, void (*before)(void *ctx))
+{
+	int fd;
+
+	if (!run->flushed)
+		run->flushed = malloc(SIZE);
+	reopen(run);
+	fd = openat(run->rig->fd, "d", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	recorder_start(fd, before, run);
+	close(fd);
+}
+
+static void end_record(struct run *run)
+{
+	block_free(run->b);
+	run->b = NULL;
+	recorder_stop();
+	judge(run);
+}
+
+static void crash_sequence(struct run *run)
+{
+	record(run, maybe_crash);
+	for (unsigned k = 0; k < OPS; k++)
+		step(run);
+	end_record(run);
+}
+
+static void test_crash(void **state)
+{
+	for_seeds(*state, from_env("MSB_TEST_CRASHES", CRASHES), crash_sequence);
+}
+
+/* A host without room fails what needs room; when there is room again, all goes on. */
+static void full_sequence(struct run *run)
+{
+	record(run, nothing);
+	for (unsigned k = 0; k < OPS; k++) {
+		recorder.full = k % 8 >= 4;
+		step(run);
+	}
+	recorder.full = false;
+	assert_int_equal(block_flush(run->b), 0);
+	end_record(run);
+}
+
+static void test_full(void **state)
+{
+	for_seeds(*state, from_env("MSB_TEST_CRASHES", CRASHES), full_sequence);
 }
 
 /* --- killed while writing --- */
@@ -220,12 +396,11 @@ static _Noreturn void write_for_ever(struct run *run, int started)
 	}
 }
 
-/* Start a writer, kill it somewhere. Return: what qemu-img check thinks of the image: 0, or 3 for
- * leaks */
-static int kill_once(struct run *run, unsigned round)
+/* Start a writer, and kill it somewhere: the image has neither errors nor leaks. */
+static void kill_once(struct run *run, unsigned round)
 {
 	struct timespec wait = { .tv_nsec = (long)(round * 7919 % 40) * 1000000 };
-	int fds[2], code;
+	int fds[2];
 	pid_t pid;
 	char c;
 
@@ -241,39 +416,21 @@ static int kill_once(struct run *run, unsigned round)
 	(void)nanosleep(&wait, NULL);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	code = rig_try(run->rig, "qemu-img check -q d");
-	if (code != 0 && code != 3)
-		fail_msg("round %u: check says %d: %s", round, code, run->rig->out);
-	return code;
+	if (rig_try(run->rig, "qemu-img check -q d") != 0)
+		fail_msg("round %u: %s", round, run->rig->out);
 }
 
-/* No errors ever. A leak can be there if the kill fell into a commit: until the next opening, or
- * until qemu-img check -r leaks for version 2, which has no dirty bit. */
 static void kill_rounds(struct rig *rig, const char *compat, unsigned n)
 {
 	struct run *run = calloc(1, sizeof(*run));
-	unsigned leaks = 0;
 
 	assert_non_null(run);
 	run->rig = rig;
 	run->cluster_bits = 12;
 	rig_run(rig, "qemu-img create -q -f qcow2 -o cluster_size=4096,compat=%s d %d", compat,
 		SIZE);
-	for (unsigned i = 0; i < n; i++) {
-		int code = kill_once(run, i);
-
-		leaks += code == 3;
-		if (strcmp(compat, "0.10") == 0) {
-			if (code)
-				rig_run(rig, "qemu-img check -q -r leaks d");
-		} else if (i % 2) {
-			reopen(run);
-			block_free(run->b);
-			run->b = NULL;
-			rig_run(rig, "qemu-img check -q d");
-		}
-	}
-	print_message("# compat=%s: killed %u times, with a leak %u times\n", compat, n, leaks);
+	for (unsigned i = 0; i < n; i++)
+		kill_once(run, i);
 	free(run);
 }
 
@@ -281,14 +438,16 @@ static void test_kill(void **state)
 {
 	unsigned n = from_env("MSB_TEST_KILLS", KILLS);
 
-	kill_rounds(*state, "1.1", n - n / 3);
-	kill_rounds(*state, "0.10", n / 3);
+	kill_rounds(*state, "1.1", n - n / 2);
+	kill_rounds(*state, "0.10", n / 2);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		rig_test(test_sequences),
+		rig_test(test_crash),
+		rig_test(test_full),
 		rig_test(test_kill),
 	};
 

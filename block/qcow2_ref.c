@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Refcounts: a table of blocks, each with the counts of as many clusters as fit. A block that is
- * missing means zeroes. New blocks and a longer table need clusters that are counted themselves:
- * a block may count the cluster it is in.
+ * missing means zeroes. Blocks and table are changed in new places (qcow2.h), which are counted
+ * themselves: a block may count the cluster it is in, and the table is made long enough for the
+ * clusters that counting it needs.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define REFTABLE_MAX   MIB(8)
 #define SLAB	       512 /* bytes of a block that a search looks at together */
 #define SEARCH_ROUNDS  64
+#define SLACK	       64 /* clusters, beyond everything, that a new table covers */
 #define MAX_HOST_BYTES (INT64_MAX / 2)
 
 static unsigned block_shift(const struct qcow2 *q)
@@ -133,7 +135,7 @@ static int store_count(struct qcow2 *q, uint64_t block, uint64_t cluster, uint64
 	if (r < 0)
 		return r;
 	pack(raw, i, q->h.refcount_order, refs);
-	return meta_store(q->meta, at, raw, len, META_REFBLOCK);
+	return qcow2_table_store(q, at, raw, len);
 }
 
 /* --- looking for free clusters --- */
@@ -166,8 +168,8 @@ static bool slab_free(const struct slab *s, uint64_t cluster, unsigned order)
 	return s->missing || unpack(s->raw, (unsigned)(cluster - s->first), order) == 0;
 }
 
-/* The first run of free clusters from @from on, of at most @want, which no table is in. */
-static int find_free(
+/* The first run of clusters from @from on, of at most @want, whose counts are 0. */
+static int find_zeroes(
 	struct qcow2 *q, uint64_t from, uint64_t want, uint64_t *ret_first, uint64_t *ret_n)
 {
 	uint64_t limit = MAX_HOST_BYTES >> q->h.cluster_bits, first = from, n = 0;
@@ -188,6 +190,23 @@ static int find_free(
 			break;
 		}
 	}
+	*ret_first = first;
+	*ret_n = n;
+	return 0;
+}
+
+int qcow2_find_free(
+	struct qcow2 *q, uint64_t from, uint64_t want, uint64_t *ret_first, uint64_t *ret_n)
+{
+	uint64_t first, n;
+
+	do {
+		int r = find_zeroes(q, from, want, &first, &n);
+
+		if (r < 0)
+			return r;
+		from = qcow2_skip_held(q, first, &n);
+	} while (from);
 	if (owned_hit(&q->owned, first, n))
 		return qcow2_broken(q, "a table counts as free");
 	*ret_first = first;
@@ -210,269 +229,187 @@ int qcow2_extend(struct qcow2 *q, uint64_t first, uint64_t n, bool *ret_zero)
 	return 0;
 }
 
-static int make_table_cluster(struct qcow2 *q, uint64_t cluster)
-{
-	uint64_t off = cluster << q->h.cluster_bits;
-	bool zero;
-	int r = qcow2_extend(q, cluster, 1, &zero);
-
-	meta_forget(q->meta, off, qcow2_cluster_len(q));
-	if (r == 0 && !zero)
-		r = file_zero(q->fd, off, qcow2_cluster_len(q), true);
-	return r == 0 ? owned_add(&q->owned, cluster) : r;
-}
-
 /* --- refcount blocks and their table --- */
 
-static int install_block(struct qcow2 *q, uint64_t index, uint64_t cluster)
+static uint64_t index_of(const struct qcow2 *q, uint64_t cluster)
 {
-	int r = make_table_cluster(q, cluster);
-
-	if (r < 0)
-		return r;
-	return meta_store_be64(q->meta, q->h.reftable_off + index * 8, cluster << q->h.cluster_bits,
-		META_REFTABLE);
+	return cluster >> block_shift(q);
 }
 
-/* struct growth - a longer table at @first, of @table clusters, followed by @blocks new blocks */
-struct growth {
-	uint64_t first, table, blocks, first_index;
-};
-
-/* How many clusters a table needs that covers itself, its new blocks and block @index. */
-static int plan_growth(struct qcow2 *q, uint64_t index, uint64_t first, struct growth *g)
+/* A place for the table, and how long it is to be: it covers block @index, itself, and what
+ * counting it may take. */
+static int place_table(struct qcow2 *q, uint64_t index, struct qcow2_place *ret)
 {
-	uint64_t old = table_entries(q), entries, last, shift = block_shift(q);
+	uint64_t n = q->h.reftable_clusters, old = table_entries(q), beyond, need;
 
-	*g = (struct growth){ .first = first, .table = 1, .blocks = 0 };
-	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
-		struct growth was = *g;
+	for (;;) {
+		int r = qcow2_find_place(q, q->h.reftable_off >> q->h.cluster_bits, n, ret);
 
-		last = (first + g->table + g->blocks - 1) >> shift;
-		entries = MAX_OF(MAX_OF(index, last) + 1, old + old / 2);
-		g->table = MAX_OF(g->table, clusters_of(q, entries * 8));
-		g->first_index = MAX_OF(first >> shift, old);
-		if (last >= g->first_index)
-			g->blocks = MAX_OF(g->blocks, last - g->first_index + 1);
-		if (g->table << q->h.cluster_bits > REFTABLE_MAX)
+		if (r < 0)
+			return r;
+		beyond = MAX_OF(ret->at, clusters_of(q, q->file_end)) + 2 * n + SLACK;
+		need = MAX_OF(index, index_of(q, beyond)) + 1;
+		if (need <= n << (q->h.cluster_bits - 3))
+			return 0;
+		n = clusters_of(q, MAX_OF(need, old + old / 2) * 8);
+		if (n << q->h.cluster_bits > REFTABLE_MAX)
 			return -EFBIG;
-		if (was.table == g->table && was.blocks == g->blocks)
-			return 0;
 	}
-	return -EFBIG;
 }
 
-/* A place beyond everything with room for what is planned there. */
-static int place_growth(struct qcow2 *q, uint64_t index, struct growth *g)
+/* Counts of the table itself. It moves first: they are in blocks that it leads to. */
+int qcow2_count_table(struct qcow2 *q)
 {
-	uint64_t at = clusters_of(q, q->file_end);
+	int r = 0;
 
-	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
-		uint64_t first, n, want;
-		int r = plan_growth(q, index, at, g);
-
+	if (q->counting)
+		return 0;
+	q->counting = true;
+	while (r == 0 && q->n_reserved) {
+		r = qcow2_ref_set(q, q->reserved, 1);
 		if (r < 0)
-			return r;
-		want = g->table + g->blocks;
-		r = find_free(q, at, want, &first, &n);
-		if (r < 0)
-			return r;
-		if (first == at && n == want)
-			return 0;
-		at = first + n;
+			break; /* where the host is full, until the next time */
+		q->reserved++;
+		q->n_reserved--;
 	}
-	return qcow2_broken(q, "refcounts beyond the end of the file");
-}
-
-static int copy_table(struct qcow2 *q, const struct growth *g)
-{
-	uint64_t len = table_entries(q) * 8, to = g->first << q->h.cluster_bits;
-	uint8_t part[SLAB];
-
-	for (uint64_t at = 0; at < len; at += SLAB) {
-		int r = meta_load(q->meta, q->h.reftable_off + at, part, SLAB);
-
-		if (r == 0)
-			r = file_write(q->fd, part, SLAB, to + at);
-		if (r < 0)
-			return r;
-	}
-	for (uint64_t i = 0; i < g->blocks; i++) {
-		uint8_t raw[8];
-		int r;
-
-		store_be64(raw, (g->first + g->table + i) << q->h.cluster_bits);
-		r = file_write(q->fd, raw, sizeof(raw), to + (g->first_index + i) * 8);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Counts of the new table and blocks: in blocks that exist, or in the new ones. */
-static int count_growth(struct qcow2 *q, const struct growth *g)
-{
-	for (uint64_t c = g->first; c < g->first + g->table + g->blocks; c++) {
-		uint64_t index = c >> block_shift(q), block = 0;
-		int r = 0;
-
-		if (index >= g->first_index)
-			block = (g->first + g->table + index - g->first_index) << q->h.cluster_bits;
-		else
-			r = qcow2_ref_set(q, c, 1);
-		if (r == 0 && index >= g->first_index)
-			r = store_count(q, block, c, 1);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* From here on the file uses the new table. */
-static int switch_table(struct qcow2 *q, const struct growth *g)
-{
-	uint64_t old = q->h.reftable_off, old_n = q->h.reftable_clusters;
-	uint8_t raw[12];
-	int r;
-
-	store_be64(raw, g->first << q->h.cluster_bits);
-	store_be32(raw + 8, (uint32_t)g->table);
-	r = file_sync(q->fd);
-	if (r == 0)
-		r = file_write(q->fd, raw, sizeof(raw), 48);
-	if (r == 0)
-		r = file_sync(q->fd);
-	if (r < 0)
-		return r;
-	meta_forget(q->meta, old, old_n << q->h.cluster_bits);
-	q->h.reftable_off = g->first << q->h.cluster_bits;
-	q->h.reftable_clusters = (uint32_t)g->table;
-	owned_remove_range(&q->owned, old >> q->h.cluster_bits);
-	return qcow2_unref(q, old >> q->h.cluster_bits, old_n);
-}
-
-static int make_block(struct qcow2 *q, uint64_t cluster);
-
-/* A place for the growth whose own counts are all in blocks that exist or come with it: a block
- * that is missing below would want a cluster in the middle of the work. */
-static int prepare_growth(struct qcow2 *q, uint64_t index, struct growth *g)
-{
-	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
-		uint64_t block = 1, missing;
-		int r = place_growth(q, index, g);
-
-		if (r < 0)
-			return r;
-		missing = g->first >> block_shift(q);
-		while (r == 0 && missing < g->first_index) {
-			r = block_off(q, missing, &block);
-			if (r < 0 || !block)
-				break;
-			missing++;
-		}
-		if (r < 0 || missing == g->first_index || block)
-			return r;
-		r = make_block(q, missing << block_shift(q));
-		if (r < 0)
-			return r;
-	}
-	return qcow2_broken(q, "no end of missing refcount blocks");
-}
-
-static int own_growth(struct qcow2 *q, const struct growth *g)
-{
-	int r = owned_add_range(&q->owned, g->first, g->table);
-
-	for (uint64_t i = 0; r == 0 && i < g->blocks; i++)
-		r = owned_add(&q->owned, g->first + g->table + i);
+	q->counting = false;
 	return r;
 }
 
-static int grow_table(struct qcow2 *q, uint64_t index)
+/* The table may be changed, and is long enough for block @index. */
+static int table_for_write(struct qcow2 *q, uint64_t index)
 {
-	struct growth g;
-	bool zero;
-	int r = prepare_growth(q, index, &g);
+	uint64_t from = q->h.reftable_off >> q->h.cluster_bits;
+	struct qcow2_place p;
+	int r = qcow2_count_table(q);
 
+	if (r < 0 || (index < table_entries(q) && qcow2_is_fresh(q, from)))
+		return r;
+	if (q->counting) /* it reaches as far as that can take */
+		return qcow2_broken(q, "refcounts beyond the end of the file");
+	r = place_table(q, index, &p);
 	if (r == 0)
-		r = qcow2_extend(q, g.first, g.table + g.blocks, &zero);
+		r = qcow2_move_table(q, &p, from, q->h.reftable_clusters);
 	if (r < 0)
 		return r;
-	meta_forget(
-		q->meta, g.first << q->h.cluster_bits, (g.table + g.blocks) << q->h.cluster_bits);
-	r = own_growth(q, &g);
-	if (r == 0)
-		r = count_growth(q, &g);
-	if (r == 0)
-		r = copy_table(q, &g);
-	if (r == 0)
-		r = meta_write_back(q->meta, META_REFBLOCK);
-	return r == 0 ? switch_table(q, &g) : r;
+	q->h.reftable_off = p.at << q->h.cluster_bits;
+	q->h.reftable_clusters = (uint32_t)p.n;
+	q->reserved = p.at;
+	q->n_reserved = p.n;
+	return qcow2_count_table(q);
 }
 
-/* Make the block that counts @cluster. A cluster for it is found among those that are free, and
- * that one may be counted by a block that is missing too: then that block is made first. */
-static int make_block(struct qcow2 *q, uint64_t cluster)
+/* Move block @index to @p, or make it there; the block that counts @p can be changed afterwards. */
+static int move_block(struct qcow2 *q, uint64_t index, const struct qcow2_place *p)
 {
-	uint64_t index = cluster >> block_shift(q), block = 0, c, n;
-	int r;
+	uint64_t old, counting;
+	int r = block_off(q, index, &old);
 
+	if (r == 0)
+		r = qcow2_move_table(q, p, old >> q->h.cluster_bits, old ? 1 : 0);
+	if (r == 0)
+		r = qcow2_table_store_be64(
+			q, q->h.reftable_off + index * 8, p->at << q->h.cluster_bits);
+	if (r == 0)
+		r = block_off(q, index_of(q, p->at), &counting);
+	return r == 0 ? store_count(q, counting, p->at, 1) : r;
+}
+
+static bool is_fresh_block(struct qcow2 *q, uint64_t block)
+{
+	return block && qcow2_is_fresh(q, block >> q->h.cluster_bits);
+}
+
+/*
+ * The block @index may be changed. The place it moves to may be counted by a block that cannot be
+ * changed yet either: then that one goes there, where it counts itself, and another place is
+ * looked for.
+ */
+static int block_for_write(struct qcow2 *q, uint64_t index)
+{
 	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
-		r = block_off(q, index, &block);
-		if (r < 0 || block)
-			return r;
-		r = find_free(q, q->hint, 1, &c, &n);
+		uint64_t block = 0, counting = 0;
+		struct qcow2_place p;
+		int r = table_for_write(q, index);
+
 		if (r == 0)
-			r = block_off(q, c >> block_shift(q), &block);
+			r = block_off(q, index, &block);
+		if (r < 0 || is_fresh_block(q, block))
+			return r;
+		r = qcow2_find_place(q, block >> q->h.cluster_bits, 1, &p);
 		if (r < 0)
 			return r;
-		if (MAX_OF(index, c >> block_shift(q)) >= table_entries(q)) {
-			r = grow_table(q, MAX_OF(index, c >> block_shift(q)));
+		if (index_of(q, p.at) >= table_entries(q)) {
+			r = table_for_write(q, index_of(q, p.at));
 			if (r < 0)
 				return r;
 			continue;
 		}
-		r = install_block(q, block ? index : c >> block_shift(q), c);
+		r = block_off(q, index_of(q, p.at), &counting);
 		if (r == 0)
-			r = qcow2_ref_set(q, c, 1);
+			r = move_block(
+				q, is_fresh_block(q, counting) ? index : index_of(q, p.at), &p);
 		if (r < 0)
 			return r;
 	}
 	return qcow2_broken(q, "no end of missing refcount blocks");
+}
+
+/* Is it so already? */
+static int check_block(struct qcow2 *q, uint64_t index, bool *ret)
+{
+	uint64_t block;
+	int r = block_off(q, index, &block);
+
+	*ret = r == 0 && is_fresh_block(q, block);
+	return r;
+}
+
+int qcow2_counts_for_write(struct qcow2 *q, uint64_t first, uint64_t n, bool *ret_moved)
+{
+	*ret_moved = false;
+	for (uint64_t i = index_of(q, first); i <= index_of(q, first + n - 1); i++) {
+		bool fresh;
+		int r = check_block(q, i, &fresh);
+
+		if (r == 0 && !fresh) {
+			r = block_for_write(q, i);
+			*ret_moved = true;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 int qcow2_ref_set(struct qcow2 *q, uint64_t cluster, uint64_t refs)
 {
 	uint64_t block;
-	int r = block_off(q, cluster >> block_shift(q), &block);
+	bool moved;
+	int r = qcow2_counts_for_write(q, cluster, 1, &moved);
 
-	if (r == 0 && !block) {
-		r = make_block(q, cluster);
-		if (r == 0)
-			r = block_off(q, cluster >> block_shift(q), &block);
-	}
+	if (r == 0)
+		r = block_off(q, index_of(q, cluster), &block);
 	return r == 0 ? store_count(q, block, cluster, refs) : r;
 }
 
 int qcow2_find_counted(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n)
 {
 	for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
-		uint64_t first, n, block, left;
-		int r = find_free(q, q->hint, want, &first, &n);
+		uint64_t first, n, left;
+		bool moved;
+		int r = qcow2_find_free(q, q->hint, want, &first, &n);
 
 		if (r == 0)
-			r = block_off(q, first >> block_shift(q), &block);
+			r = qcow2_counts_for_write(q, first, 1, &moved);
 		if (r < 0)
 			return r;
-		if (block) {
-			left = (((first >> block_shift(q)) + 1) << block_shift(q)) - first;
-			*ret_first = first;
-			*ret_n = MIN_OF(n, left);
-			return 0;
-		}
-		r = make_block(q, first); /* in that very cluster, maybe */
-		if (r < 0)
-			return r;
+		if (moved)
+			continue;
+		left = ((index_of(q, first) + 1) << block_shift(q)) - first;
+		*ret_first = first;
+		*ret_n = MIN_OF(n, left);
+		return 0;
 	}
 	return qcow2_broken(q, "no end of missing refcount blocks");
 }
