@@ -108,7 +108,7 @@ static uint64_t count_off(
 int qcow2_ref_get(struct qcow2 *q, uint64_t cluster, uint64_t *ret)
 {
 	uint8_t raw[8];
-	uint64_t block, at;
+	uint64_t block = 0, at;
 	unsigned len, i;
 	int r = block_off(q, cluster >> block_shift(q), &block);
 
@@ -150,7 +150,7 @@ struct slab {
 static int load_slab(struct qcow2 *q, uint64_t cluster, struct slab *s)
 {
 	unsigned order = q->h.refcount_order;
-	uint64_t block, mask = (UINT64_C(1) << block_shift(q)) - 1;
+	uint64_t block = 0, mask = (UINT64_C(1) << block_shift(q)) - 1;
 	int r = block_off(q, cluster >> block_shift(q), &block);
 
 	if (r < 0)
@@ -302,7 +302,7 @@ static int table_for_write(struct qcow2 *q, uint64_t index)
 /* Move block @index to @p, or make it there; the block that counts @p can be changed afterwards. */
 static int move_block(struct qcow2 *q, uint64_t index, const struct qcow2_place *p)
 {
-	uint64_t old, counting;
+	uint64_t old = 0, counting = 0;
 	int r = block_off(q, index, &old);
 
 	if (r == 0)
@@ -358,7 +358,7 @@ static int block_for_write(struct qcow2 *q, uint64_t index)
 /* Is it so already? */
 static int check_block(struct qcow2 *q, uint64_t index, bool *ret)
 {
-	uint64_t block;
+	uint64_t block = 0;
 	int r = block_off(q, index, &block);
 
 	*ret = r == 0 && is_fresh_block(q, block);
@@ -384,7 +384,7 @@ int qcow2_counts_for_write(struct qcow2 *q, uint64_t first, uint64_t n, bool *re
 
 int qcow2_ref_set(struct qcow2 *q, uint64_t cluster, uint64_t refs)
 {
-	uint64_t block;
+	uint64_t block = 0;
 	bool moved;
 	int r = qcow2_counts_for_write(q, cluster, 1, &moved);
 
