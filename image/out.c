@@ -3,15 +3,21 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/io.h"
+#include "lib/num.h"
 
 /* Gaps below this are cheaper as zeros than as a write of their own. */
 #define GAP_MAX 65536U
+/* Pieces from this on are cheaper to write than to copy first. */
+#define DIRECT_MIN 65536U
+/* How much the kernel may keep to itself before it begins to write. */
+#define BEHIND_STEP MIB(4)
 
 int out_init(struct out *o, int fd, struct err *err)
 {
@@ -38,12 +44,27 @@ static int write_all(int fd, const uint8_t *data, size_t len, uint64_t pos, stru
 	return r < 0 ? err_set(err, r, "write image file") : 0;
 }
 
+/*
+ * Whoever publishes the file waits until all of it is on the disk. Writing starts now, beside the
+ * making of the rest, so that little is left to wait for. A hint: where it fails, it is all left.
+ */
+static void write_behind(struct out *o, uint64_t end)
+{
+	end = ALIGN_DOWN(end, BEHIND_STEP);
+	if (end <= o->behind)
+		return;
+	(void)sync_file_range(
+		o->fd, (off_t)o->behind, (off_t)(end - o->behind), SYNC_FILE_RANGE_WRITE);
+	o->behind = end;
+}
+
 static int flush(struct out *o, struct err *err)
 {
 	int r = write_all(o->fd, o->buf, o->fill, o->pos - o->fill, err);
 
 	if (r == 0)
 		o->fill = 0;
+	write_behind(o, o->pos);
 	return r;
 }
 
@@ -51,17 +72,19 @@ int out_write(struct out *o, const void *data, size_t len, struct err *err)
 {
 	int r = 0;
 
-	if (o->fill + len > OUT_BUFFER)
+	if (o->fill + len > OUT_BUFFER || (o->fill && len >= DIRECT_MIN))
 		r = flush(o, err);
 	if (r < 0)
 		return r;
-	if (len >= OUT_BUFFER / 4 && !o->fill) {
+	if (len >= DIRECT_MIN) {
 		r = write_all(o->fd, data, len, o->pos, err);
 	} else {
 		memcpy(o->buf + o->fill, data, len);
 		o->fill += len;
 	}
 	o->pos += len;
+	if (!o->fill)
+		write_behind(o, o->pos);
 	return r;
 }
 

@@ -14,12 +14,13 @@
  * struct out - a writer
  * @fd:  borrowed
  * @pos: where the next byte goes; @fill bytes before it are still in @buf
+ * @behind: the kernel was told to write what lies before it to the disk
  */
 struct out {
 	int fd;
 	uint8_t *buf;
 	size_t fill;
-	uint64_t pos;
+	uint64_t pos, behind;
 };
 
 /* out_init() - @fd must be an empty regular file. Return: 0; -EINVAL it is not, -ENOMEM */
