@@ -104,11 +104,12 @@ static int find_parent(
 	int r;
 
 	*ret_name = slash ? slash + 1 : lt->path;
-	if (lt->parent && !strncmp(lt->parent_path, lt->path, len) && !lt->parent_path[len]) {
+	if (lt->parent && lt->parent_as_of == lt->tree.replaced &&
+		!strncmp(lt->parent_path, lt->path, len) && !lt->parent_path[len]) {
 		*ret = lt->parent;
 		return 0;
 	}
-	lt->parent = NULL; /* making directories may replace whiteouts */
+	lt->parent = NULL;
 	r = tree_walk(&lt->tree, lt->tree.root, lt->path, len, true, true, ret, err);
 	if (r == 0 && !S_ISDIR((*ret)->mode))
 		r = -ENOTDIR;
@@ -117,6 +118,7 @@ static int find_parent(
 	memcpy(lt->parent_path, lt->path, len);
 	lt->parent_path[len] = '\0';
 	lt->parent = *ret;
+	lt->parent_as_of = lt->tree.replaced;
 	return 0;
 }
 
@@ -174,12 +176,10 @@ static int new_inode(struct layer_tree *lt, uint32_t type, const struct tar_entr
 	return 0;
 }
 
-/* Takes over @inode. What had the name goes, and a directory may be remembered by its path. */
+/* Takes over @inode. */
 static int put(struct layer_tree *lt, struct tree_inode *dir, const char *name,
 	struct tree_inode *inode, struct err *err)
 {
-	if (tree_find(dir, name, strlen(name)))
-		lt->parent = NULL;
 	return tree_put(&lt->tree, dir, name, strlen(name), inode, err);
 }
 

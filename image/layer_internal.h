@@ -12,8 +12,8 @@
  * struct layer_tree - members becoming a tree, and data in the image file
  * @path:   the member's path without "." components and slashes too many, @path_len bytes; so is
  *	    @target, of a hard link
- * @parent: the directory of @parent_path, if that is still known; most members share it with the
- *	    one before
+ * @parent: the directory of @parent_path, if that is known, and if no name was replaced since
+ *	    @parent_as_of (tree.replaced); most members share it with the one before
  * @file:   the file whose data comes now, NULL: data is ignored; borrowed from the tree, where
  *	    nothing can happen to it before its end
  * @map, @n_map: of a sparse @file: pieces that still have to come; @map_done bytes of the first did
@@ -29,7 +29,7 @@ struct layer_tree {
 	struct tree_inode *file;
 	const struct tar_extent *map;
 	size_t n_map;
-	uint64_t map_done, total_bytes, dropped;
+	uint64_t map_done, total_bytes, dropped, parent_as_of;
 	uint32_t extent;
 };
 

@@ -243,10 +243,20 @@ struct tree_name *tree_find(const struct tree_inode *dir, const char *name, size
 	return node ? *(struct tree_name **)node : NULL;
 }
 
+static void set_inode(struct tree *t, struct tree_name *name, struct tree_inode *inode)
+{
+	struct tree_inode *gone = name->inode;
+
+	name->inode = inode;
+	t->replaced++;
+	tree_unref(gone);
+}
+
+/* Most names are new: one search finds that out and puts them in. */
 static int add_name(struct tree *t, struct tree_inode *dir, const char *name, size_t len,
 	struct tree_inode *inode, struct err *err)
 {
-	struct tree_name *n;
+	struct tree_name *n, **found;
 	void *p;
 	int r = charged_alloc(t, sizeof(*n) + len + 1, &p, err);
 
@@ -256,11 +266,15 @@ static int add_name(struct tree *t, struct tree_inode *dir, const char *name, si
 	n->inode = inode;
 	n->len = (uint8_t)len;
 	memcpy(n->name, name, len);
-	if (!tsearch(n, &dir->children, compare_names)) {
+	found = tsearch(n, &dir->children, compare_names);
+	if (!found || *found != n)
 		free(n);
+	if (!found)
 		return err_set(err, ENOMEM, "image metadata");
-	}
-	dir->n_children++;
+	if (*found != n)
+		set_inode(t, *found, inode);
+	else
+		dir->n_children++;
 	return 0;
 }
 
@@ -311,17 +325,10 @@ static int settle(struct tree_inode *dir, struct tree_inode *inode, struct err *
 int tree_put(struct tree *t, struct tree_inode *dir, const char *name, size_t len,
 	struct tree_inode *inode, struct err *err)
 {
-	struct tree_name *old = tree_find(dir, name, len);
 	int r = settle(dir, inode, err);
 
-	if (r == 0 && old) {
-		struct tree_inode *gone = old->inode;
-
-		old->inode = inode;
-		tree_unref(gone);
-	} else if (r == 0) {
+	if (r == 0)
 		r = add_name(t, dir, name, len, inode, err);
-	}
 	if (r < 0)
 		tree_unref(inode);
 	return r;

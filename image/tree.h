@@ -80,10 +80,12 @@ struct tree_name {
 /*
  * struct tree - @used of @max bytes were asked for; never given back, so that a hostile archive
  * pays for what it deletes too
+ * @replaced: how many names got another file by tree_put(): while it stays the same, a path leads
+ *	      where it led before
  */
 struct tree {
 	struct tree_inode *root;
-	uint64_t used, max;
+	uint64_t used, max, replaced;
 };
 
 /* tree_init() - an empty, implied root. Return: 0; -ENOMEM */
