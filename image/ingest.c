@@ -113,11 +113,34 @@ static int check_result(struct ingest *in, const struct layer_result *r, struct 
 	return 0;
 }
 
+static bool aborted(void *ctx)
+{
+	struct ingest *in = ctx;
+	bool abort;
+
+	(void)pthread_mutex_lock(&in->mutex);
+	abort = in->abort;
+	(void)pthread_mutex_unlock(&in->mutex);
+	return abort;
+}
+
+/* Who has the turn gets it done or is aborted by its download's deadlines: no need for others. */
+static int more_memory(void *ctx, struct err *err)
+{
+	struct ingest *in = ctx;
+
+	if (turn_take(in->memory, aborted, in) < 0)
+		return err_set(err, ECANCELED, "make a layer");
+	in->has_memory = true;
+	return 0;
+}
+
 static int make(struct ingest *in, struct cache_file *file, struct err *err)
 {
+	struct layer_options options = { .more_memory = more_memory, .ctx = in };
 	cleanup_layer struct layer *l = NULL;
 	struct layer_result result;
-	int rc = layer_new(file->fd, NULL, &l, err);
+	int rc = layer_new(file->fd, &options, &l, err);
 
 	rc = rc ? rc : for_chunks(in, feed_chunk, l, err);
 	rc = rc ? rc : layer_finish(l, &result, err);
@@ -135,6 +158,9 @@ static int make_and_publish(struct ingest *in, int *ret_fd, struct err *err)
 	if (rc < 0)
 		return rc;
 	rc = make(in, &file, err);
+	if (in->has_memory)
+		turn_give(in->memory);
+	in->has_memory = false;
 	if (rc == 0)
 		return cache_file_publish(&file, ret_fd, err);
 	/* Garbage in the middle of a download looks like a bad layer: say which it is. */
@@ -173,7 +199,8 @@ static int spawn(struct ingest *in)
 }
 
 int ingest_start(struct ingest *in, struct cache *cache, const struct descriptor *d,
-	const char *diff_id, int part_fd, void (*wake)(void *), void *ctx, struct err *err)
+	const char *diff_id, int part_fd, struct turn *memory, void (*wake)(void *), void *ctx,
+	struct err *err)
 {
 	int rc;
 
@@ -181,6 +208,7 @@ int ingest_start(struct ingest *in, struct cache *cache, const struct descriptor
 		.d = d,
 		.diff_id = diff_id,
 		.part_fd = part_fd,
+		.memory = memory,
 		.wake = wake,
 		.wake_ctx = ctx,
 		.fd = -1 };
@@ -220,6 +248,8 @@ int ingest_join(struct ingest *in, bool abort, int *ret_fd, struct err *err)
 	in->abort |= abort;
 	(void)pthread_cond_signal(&in->more);
 	(void)pthread_mutex_unlock(&in->mutex);
+	if (abort)
+		turn_wake(in->memory);
 	(void)pthread_join(in->thread, NULL);
 	in->running = false;
 	(void)pthread_cond_destroy(&in->more);

@@ -17,10 +17,14 @@
 #include <stdatomic.h>
 
 #include "image/manifest.h"
+#include "image/turn.h"
 #include "store/cache.h"
 
 /*
  * struct ingest - one layer being made from a file that grows
+ * @memory: shared by the layers of a pull: of those with much metadata (layer_options) one is made
+ *	    at a time. The others wait; their downloads go on.
+ * @has_memory: it is this one; the thread's
  * @wake: called by the thread when there is something to look at
  * The fields of the second group are shared, under @mutex.
  */
@@ -29,6 +33,8 @@ struct ingest {
 	const struct descriptor *d;
 	const char *diff_id;
 	int part_fd; /* borrowed */
+	struct turn *memory;
+	bool has_memory;
 	void (*wake)(void *ctx);
 	void *wake_ctx;
 	pthread_t thread;
@@ -44,7 +50,8 @@ struct ingest {
 
 /* ingest_start() - begin with what is there; the caller holds the layer's artifact lock */
 int ingest_start(struct ingest *in, struct cache *cache, const struct descriptor *d,
-	const char *diff_id, int part_fd, void (*wake)(void *), void *ctx, struct err *err);
+	const char *diff_id, int part_fd, struct turn *memory, void (*wake)(void *), void *ctx,
+	struct err *err);
 
 /* ingest_more() - the first @len bytes of the blob are in the file now */
 void ingest_more(struct ingest *in, uint64_t len);

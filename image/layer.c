@@ -108,6 +108,11 @@ int layer_new(int out_fd, const struct layer_options *options, struct layer **re
 	if (!l)
 		return err_set(err, ENOMEM, "unpack layer");
 	r = layer_tree_init(&l->lt, out_fd, &limits, err);
+	if (r == 0 && options) {
+		l->lt.tree.ask_at = options->own_meta_bytes ? options->own_meta_bytes : MIB(64);
+		l->lt.tree.ask = options->more_memory;
+		l->lt.tree.ask_ctx = options->ctx;
+	}
 	if (r == 0)
 		r = build_chain(l, err);
 	if (r < 0)

@@ -57,8 +57,18 @@ struct layer_limits {
 	uint32_t max_entries, max_path, max_depth, max_ratio;
 };
 
+/*
+ * struct layer_options - how to make it
+ * @own_meta_bytes: of metadata that a layer may have without asking; 0: 64 MiB, which are 200,000
+ *		    small files
+ * @more_memory:    called once, when it is about to need more: may wait, so that not everybody
+ *		    needs so much at once; a failure ends the layer with it. NULL: nobody minds
+ */
 struct layer_options {
 	struct layer_limits limits;
+	uint64_t own_meta_bytes;
+	int (*more_memory)(void *ctx, struct err *err);
+	void *ctx;
 };
 
 /*

@@ -380,6 +380,32 @@ static void test_merge_replaces_itself(void **state)
 	}
 }
 
+static int count_calls(void *ctx, struct err *err)
+{
+	unsigned *calls = ctx;
+
+	++*calls;
+	return 0;
+}
+
+static int refuse(void *ctx, struct err *err)
+{
+	return err_msg(err, ECANCELED, "not now");
+}
+
+/* Twenty members of some 4 KB of metadata each. */
+static void add_metadata(struct buf *b)
+{
+	char value[4000];
+
+	memset(value, 'v', sizeof(value));
+	value[sizeof(value) - 1] = '\0';
+	for (unsigned i = 0; i < 20; i++) {
+		tb_pax(b, "SCHILY.xattr.user.x", value);
+		(void)tb_file(b, "f", "");
+	}
+}
+
 static void test_limits(void **state)
 {
 	struct layer_options o = { .limits = { .max_entries = 10 } };
@@ -394,13 +420,10 @@ static void test_limits(void **state)
 	(void)tb_file(&b, "b", "123456");
 	expect_limits(&b, E2BIG, "more than 10 bytes", &o);
 	o.limits = (struct layer_limits){ .max_meta_bytes = 65536 };
+	add_metadata(&b);
+	expect_limits(&b, E2BIG, "of memory", &o);
 	memset(value, 'v', sizeof(value));
 	value[sizeof(value) - 1] = '\0';
-	for (unsigned i = 0; i < 20; i++) {
-		tb_pax(&b, "SCHILY.xattr.user.x", value);
-		(void)tb_file(&b, "f", "");
-	}
-	expect_limits(&b, E2BIG, "of memory", &o);
 	/* Many headers about one member, which is not there yet. */
 	for (unsigned i = 0; i < 300; i++) {
 		char key[40];
@@ -414,6 +437,36 @@ static void test_limits(void **state)
 	(void)tb_file(&b, "a", "1");
 	tb_zeros(&b, 2000);
 	expect_limits(&b, E2BIG, "more than 2000 bytes come out", &o);
+}
+
+/* The layer of add_metadata() works out. Return: how often it asked. */
+static unsigned asked(uint64_t own_bytes)
+{
+	unsigned calls = 0;
+	struct layer_options o = {
+		.own_meta_bytes = own_bytes, .more_memory = count_calls, .ctx = &calls
+	};
+	cleanup_fd int fd = tb_out();
+	struct layer_result res;
+	struct buf b = { 0 };
+	struct err err = ERR_INIT;
+
+	add_metadata(&b);
+	tb_end(&b);
+	assert_int_equal(tb_layer(buf_head(&b), b.len, 1000, &o, fd, &res, &err), 0);
+	buf_release(&b);
+	return calls;
+}
+
+static void test_asks_for_memory(void **state)
+{
+	struct layer_options o = { .own_meta_bytes = 40000, .more_memory = refuse };
+	struct buf b = { 0 };
+
+	assert_int_equal(asked(40000), 1);
+	assert_int_equal(asked(400000), 0);
+	add_metadata(&b);
+	expect_limits(&b, ECANCELED, "not now", &o);
 }
 
 /* @b compressed by @zstd or gzip, in its place. */
@@ -537,6 +590,7 @@ int main(void)
 		cmocka_unit_test(test_sparse),
 		cmocka_unit_test(test_merge_replaces_itself),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_asks_for_memory),
 		cmocka_unit_test(test_compression),
 		cmocka_unit_test(test_gzip_checksum),
 		cmocka_unit_test(test_use),

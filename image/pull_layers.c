@@ -5,7 +5,8 @@
  *
  * A job waits until it may download and nobody else does the same (another msb may pull an image
  * with the same layer: its result is then used). No job holds a lock while it waits for another
- * one, so two pulls cannot wait for each other.
+ * one, so two pulls cannot wait for each other. (But for its turn to use much memory: then it waits
+ * for a job of the same pull, which has all the locks it needs.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,7 @@ enum job_state { JOB_NEW, JOB_RUNNING, JOB_DONE };
 /* struct job - one layer; @resumed: the file had bytes of an earlier pull; @fresh: no more trust */
 struct job {
 	struct pull *p;
+	struct turn *memory; /* of all jobs */
 	size_t layer;
 	const struct descriptor *d;
 	const char *diff_id;
@@ -47,6 +49,7 @@ struct job {
 
 struct jobs {
 	struct pull *p;
+	struct turn memory;
 	struct job *job;
 	size_t n, done;
 	bool busy; /* at least one waits for another process */
@@ -138,8 +141,8 @@ static int job_begin(struct job *j, struct err *err)
 	int rc = open_part(j, err);
 
 	rc = rc ? rc
-		: ingest_start(&j->ingest, j->p->cache, j->d, j->diff_id, j->part_fd, wake,
-			  j->p->registry, err);
+		: ingest_start(&j->ingest, j->p->cache, j->d, j->diff_id, j->part_fd, j->memory,
+			  wake, j->p->registry, err);
 	rc = rc ? rc
 		: download_start(j->p->registry, j->d, j->part_fd, j->at, on_progress, j,
 			  &j->download, err);
@@ -330,6 +333,7 @@ static int init_jobs(struct jobs *js, struct err *err)
 		if (seen_before(p, i))
 			continue;
 		js->job[js->n++] = (struct job){ .p = p,
+			.memory = &js->memory,
 			.layer = i,
 			.d = &p->manifest.layers[i],
 			.diff_id = p->config.diff_ids[i],
@@ -360,12 +364,15 @@ static int use_cached(struct jobs *js, struct err *err)
 int pull_layers(struct pull *p, struct err *err)
 {
 	struct jobs js = { .p = p };
-	int rc = init_jobs(&js, err);
+	int rc;
 
+	turn_init(&js.memory);
+	rc = init_jobs(&js, err);
 	rc = rc ? rc : use_cached(&js, err);
 	rc = rc ? rc : run_all(&js, err);
 	for (size_t i = 0; i < js.n; i++)
 		job_release(&js.job[i]);
 	free(js.job);
+	turn_release(&js.memory);
 	return rc;
 }

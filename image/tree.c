@@ -18,13 +18,21 @@ union name_key {
 	uint8_t bytes[sizeof(struct tree_name) + 256];
 };
 
+static int ask(struct tree *t, struct err *err)
+{
+	int r = t->ask(t->ask_ctx, err);
+
+	t->ask = NULL;
+	return r;
+}
+
 int tree_charge(struct tree *t, uint64_t bytes, struct err *err)
 {
 	if (!range_ok(t->used, bytes, t->max))
 		return err_msg(err, E2BIG, "its metadata needs more than %llu bytes of memory",
 			(unsigned long long)t->max);
 	t->used += bytes;
-	return 0;
+	return t->ask && t->used > t->ask_at ? ask(t, err) : 0;
 }
 
 static int charged_alloc(struct tree *t, size_t size, void **ret, struct err *err)

@@ -80,12 +80,15 @@ struct tree_name {
 /*
  * struct tree - @used of @max bytes were asked for; never given back, so that a hostile archive
  * pays for what it deletes too
+ * @ask:      called once, before more than @ask_at bytes are in use; may be NULL
  * @replaced: how many names got another file by tree_put(): while it stays the same, a path leads
  *	      where it led before
  */
 struct tree {
 	struct tree_inode *root;
-	uint64_t used, max, replaced;
+	uint64_t used, max, ask_at, replaced;
+	int (*ask)(void *ctx, struct err *err);
+	void *ask_ctx;
 };
 
 /* tree_init() - an empty, implied root. Return: 0; -ENOMEM */
@@ -99,7 +102,7 @@ struct tree_inode *tree_ref(struct tree_inode *inode);
 /* tree_unref() - give a reference back; frees the file, and what is below it, with the last. */
 void tree_unref(struct tree_inode *inode);
 
-/* tree_charge() - account for @bytes of memory. Return: 0; -E2BIG */
+/* tree_charge() - account for @bytes of memory. Return: 0; -E2BIG; what tree->ask said */
 int tree_charge(struct tree *t, uint64_t bytes, struct err *err);
 
 /* tree_set_target() - of a symbolic link or a file with @link; copied. Return: 0; -ENOMEM, -E2BIG
