@@ -16,7 +16,7 @@
 
 #define REDIRECTS_MAX	10
 #define RETRY_WAIT_MAX	30000u
-#define RETRY_AFTER_MAX 60u
+#define RETRY_AFTER_MAX 60
 /* So many new bytes are progress: the count of attempts begins anew. */
 #define PROGRESS_BYTES KIB(64)
 /* Words for a failed look-up will hardly change: fewer attempts. */
@@ -137,6 +137,13 @@ static unsigned backoff_ms(struct exchange *x)
 	return wait * 3 / 4 + (unsigned)rand_r(&x->r->seed) % (wait / 2 + 1);
 }
 
+/* registry_poll() must not sleep beyond that. */
+static void note_due(const struct exchange *x)
+{
+	if (!x->r->next_retry_ns || x->due_ns < x->r->next_retry_ns)
+		x->r->next_retry_ns = x->due_ns;
+}
+
 /* Wait and try again, from the endpoint's own address; or give up with the error that is set. */
 static void retry(struct exchange *x, int rc, int after_s, unsigned attempts_max)
 {
@@ -155,12 +162,13 @@ static void retry(struct exchange *x, int rc, int after_s, unsigned attempts_max
 	x->redirects = 0;
 	wait = backoff_ms(x);
 	if (after_s >= 0)
-		wait = MAX_OF(wait, MIN_OF((unsigned)after_s, RETRY_AFTER_MAX) * 1000);
+		wait = MAX_OF(wait, (unsigned)after_s * 1000);
 	log_debug("%s; again in %u ms", x->err.msg, wait);
 	if (x->r->o.on_retry)
 		x->r->o.on_retry(x->r->o.retry_ctx, x->err.msg, wait);
 	x->due_ns = clock_mono_ns() + wait * NS_PER_MS;
 	x->state = EXCHANGE_WAITING;
+	note_due(x);
 }
 
 /* "https://a:5000/x" and @location, which may be relative. Return: NULL if that is no URL. */
@@ -237,6 +245,24 @@ static int refusal(struct exchange *x, const struct http_response *resp, int cod
 		resp->message[0] ? " (" : "", resp->message, resp->message[0] ? ")" : "");
 }
 
+/* Perhaps it answers otherwise the next time, unless that is too far off. */
+static void later(struct exchange *x, const struct http_response *resp)
+{
+	bool passes = resp->status == 408 || resp->status == 429 || resp->status >= 500;
+	struct err why = ERR_INIT;
+
+	(void)refusal(x, resp, EREMOTEIO);
+	if (passes && resp->retry_after_s > RETRY_AFTER_MAX) {
+		why = x->err;
+		over(x, err_msg(&x->err, EREMOTEIO, "%s and wants to be asked again in %d s only",
+				why.msg, resp->retry_after_s));
+	} else if (passes) {
+		retry(x, -EREMOTEIO, resp->retry_after_s, x->r->o.attempts);
+	} else {
+		over(x, -EREMOTEIO);
+	}
+}
+
 static void judge(struct exchange *x, const struct http_response *resp)
 {
 	switch (resp->status) {
@@ -265,11 +291,7 @@ static void judge(struct exchange *x, const struct http_response *resp)
 		over(x, refusal(x, resp, ERANGE));
 		return;
 	default:
-		(void)refusal(x, resp, EREMOTEIO);
-		if (resp->status == 408 || resp->status == 429 || resp->status >= 500)
-			retry(x, -EREMOTEIO, resp->retry_after_s, x->r->o.attempts);
-		else
-			over(x, -EREMOTEIO);
+		later(x, resp);
 	}
 }
 
@@ -293,8 +315,8 @@ void exchange_step(struct exchange *x)
 	if (x->state == EXCHANGE_WAITING) {
 		if (clock_mono_ns() >= x->due_ns)
 			start(x);
-		else if (!x->r->next_retry_ns || x->due_ns < x->r->next_retry_ns)
-			x->r->next_retry_ns = x->due_ns;
+		else
+			note_due(x);
 	} else if (x->state == EXCHANGE_RUNNING && http_done(x->t)) {
 		ended(x);
 	}

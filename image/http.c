@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <curl/curl.h>
 #include <openssl/ssl.h>
@@ -23,8 +24,11 @@
 #define SLOW_BYTES_PER_S 256L
 /* How much of the body of a refusal is kept, to find a message in it. */
 #define REFUSAL_MAX 4096
+/* More than this is as good as never. */
+#define RETRY_AFTER_MAX (24 * 3600)
 /* What libcurl may not say itself. */
 #define ADDRESS_REFUSED "an address of this machine's own networks"
+#define OWN_HOSTS	"localhost,127.0.0.0/8,::1"
 
 struct http {
 	CURLM *multi;
@@ -188,6 +192,21 @@ static int64_t range_start(const char *value, size_t len)
 	return dash ? header_number(value + 6, (size_t)(dash - value) - 6) : -1;
 }
 
+/* Seconds, or a date. Return: seconds; -1: neither */
+static int retry_after(const char *value, size_t len)
+{
+	long long n = header_number(value, len);
+	char date[64];
+	time_t then;
+
+	if (n < 0 && len < sizeof(date)) {
+		keep(date, sizeof(date), value, len);
+		then = curl_getdate(date, NULL);
+		n = then < 0 ? -1 : MAX_OF((long long)(then - time(NULL)), 0);
+	}
+	return (int)MIN_OF(n, RETRY_AFTER_MAX);
+}
+
 static void keep_header(
 	struct http_response *r, const char *name, size_t n, const char *value, size_t len)
 {
@@ -205,7 +224,7 @@ static void keep_header(
 	else if (IS("content-length"))
 		r->length = header_number(value, len);
 	else if (IS("retry-after"))
-		r->retry_after_s = (int)MIN_OF(header_number(value, len), 3600);
+		r->retry_after_s = retry_after(value, len);
 #undef IS
 }
 
@@ -316,6 +335,32 @@ static void set_trust(struct http_transfer *t)
 	(void)curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_DATA, t);
 }
 
+/*
+ * Proxies come from the environment, which libcurl reads, but for two habits of other programs: it
+ * takes http_proxy in small letters only, because a web server may set the other by what a client
+ * sends (then there is REQUEST_METHOD too); and this machine itself is never behind a proxy.
+ */
+static int set_proxy(struct http_transfer *t, const char *url)
+{
+	const char *direct = getenv("no_proxy"), *proxy = getenv("HTTP_PROXY");
+	cleanup_free char *all = NULL;
+
+	if (!direct)
+		direct = getenv("NO_PROXY");
+	if (!direct)
+		direct = "";
+	if (asprintf(&all, "%s%s" OWN_HOSTS, direct, *direct ? "," : "") < 0) {
+		all = NULL;
+		return -ENOMEM;
+	}
+	if (curl_easy_setopt(t->easy, CURLOPT_NOPROXY, strcmp(direct, "*") ? all : direct))
+		return -ENOMEM;
+	if (strncmp(url, "http:", 5) != 0 || !proxy || getenv("http_proxy") ||
+		getenv("REQUEST_METHOD"))
+		return 0;
+	return curl_easy_setopt(t->easy, CURLOPT_PROXY, proxy) ? -ENOMEM : 0;
+}
+
 static void set_callbacks(struct http_transfer *t)
 {
 	CURL *e = t->easy;
@@ -344,7 +389,7 @@ static int prepare(struct http_transfer *t, const struct http_request *q)
 	t->host = host_of(q->url);
 	if (!t->host || (q->form && !t->form))
 		return -ENOMEM;
-	if (curl_easy_setopt(t->easy, CURLOPT_URL, q->url) != CURLE_OK)
+	if (curl_easy_setopt(t->easy, CURLOPT_URL, q->url) != CURLE_OK || set_proxy(t, q->url) < 0)
 		return -ENOMEM;
 	(void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 	if (t->form)
@@ -461,27 +506,39 @@ static void set_done(struct http_transfer *t, CURLcode code)
 	find_message(t);
 }
 
-int http_poll(struct http *h, int timeout_ms, struct err *err)
+/* Let all make progress. @ret_done: has one of them ended? */
+static CURLMcode perform(struct http *h, bool *ret_done)
 {
-	CURLMcode mc;
 	CURLMsg *msg;
 	int running, left;
+	CURLMcode mc = curl_multi_perform(h->multi, &running);
 
-	mc = curl_multi_perform(h->multi, &running);
-	if (mc == CURLM_OK && timeout_ms > 0)
-		mc = curl_multi_poll(h->multi, NULL, 0, timeout_ms, NULL);
-	if (mc == CURLM_OK && timeout_ms > 0)
-		mc = curl_multi_perform(h->multi, &running);
-	if (mc != CURLM_OK)
-		return err_msg(err, EIO, "the HTTP client failed: %s", curl_multi_strerror(mc));
-	while ((msg = curl_multi_info_read(h->multi, &left))) {
+	*ret_done = false;
+	while (mc == CURLM_OK && (msg = curl_multi_info_read(h->multi, &left))) {
 		void *t = NULL;
 
 		if (msg->msg != CURLMSG_DONE)
 			continue;
 		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t);
 		set_done(t, msg->data.result);
+		*ret_done = true;
 	}
+	return mc;
+}
+
+int http_poll(struct http *h, int timeout_ms, struct err *err)
+{
+	bool done;
+	CURLMcode mc = perform(h, &done);
+
+	/* What failed at once has no socket that would end the wait. */
+	if (mc == CURLM_OK && timeout_ms > 0 && !done) {
+		mc = curl_multi_poll(h->multi, NULL, 0, timeout_ms, NULL);
+		if (mc == CURLM_OK)
+			mc = perform(h, &done);
+	}
+	if (mc != CURLM_OK)
+		return err_msg(err, EIO, "the HTTP client failed: %s", curl_multi_strerror(mc));
 	return 0;
 }
 
@@ -516,7 +573,8 @@ static int tls_failed(const struct http_transfer *t, struct err *err)
 {
 	if (strstr(t->words, "wrong version number") || strstr(t->words, "packet length too long"))
 		return err_msg(err, EPROTO,
-			"%s does not speak TLS; if it is a plain HTTP registry, use --insecure",
+			"%s does not speak TLS; for a plain HTTP registry there is 'msb pull "
+			"--insecure', or \"insecure\" in config.json",
 			t->host);
 	if (t->code == CURLE_PEER_FAILED_VERIFICATION)
 		return err_msg(err, EPERM,
@@ -526,9 +584,36 @@ static int tls_failed(const struct http_transfer *t, struct err *err)
 	return err_msg(err, EPROTO, "%s: TLS failed: %.200s", t->host, t->words);
 }
 
+/*
+ * The proxy said no, or there is none where the environment says. Its words are not repeated where
+ * they may be its URL, in which there may be a password. Return: 0: it was not the proxy
+ */
+static int proxy_failed(const struct http_transfer *t, struct err *err)
+{
+	long status = 0;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+	if (t->response.status == 407 || status == 407)
+		return err_msg(err, EACCES,
+			"%s: the proxy on the way wants other credentials; they belong into the "
+			"URL of http_proxy or https_proxy",
+			t->host);
+	if (!strncmp(t->words, "Unsupported proxy", 17))
+		return err_msg(err, EPERM,
+			"%s: what http_proxy or https_proxy says is no proxy's URL", t->host);
+	if (t->code == CURLE_COULDNT_RESOLVE_PROXY)
+		return err_msg(err, EHOSTUNREACH, "%s: %s", t->host,
+			strstr(t->words, "Could not resolve") ? t->words : "no such proxy");
+	if (t->code != CURLE_OK && status >= 300)
+		return err_msg(err, status >= 500 ? ECONNRESET : EPERM,
+			"%s: the proxy on the way answered %ld", t->host, status);
+	return 0;
+}
+
 int http_result(const struct http_transfer *t, struct err *err)
 {
 	const char *words = t->words[0] ? t->words : curl_easy_strerror(t->code);
+	int rc;
 
 	if (t->body_error == -EBADMSG && t->received > t->body_max)
 		return err_msg(err, EBADMSG, "%s sent more than the %llu bytes it may", t->host,
@@ -540,13 +625,15 @@ int http_result(const struct http_transfer *t, struct err *err)
 			"%s is " ADDRESS_REFUSED ", to which a public registry "
 			"must not redirect",
 			t->host);
+	rc = proxy_failed(t, err);
+	if (rc < 0)
+		return rc;
 	switch (t->code) {
 	case CURLE_OK:
 		return 0;
 	case CURLE_OPERATION_TIMEDOUT:
 		return timed_out(t, err);
 	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
 		return err_msg(err, EHOSTUNREACH, "%s: %s", t->host, words);
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:

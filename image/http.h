@@ -3,7 +3,7 @@
  * HTTP requests to strangers, many at once in one thread. A thin layer over libcurl's multi
  * interface with our rules built in: nothing but http and https, no redirect followed by itself,
  * a limit on every body, a deadline on every wait. Proxies come from the environment
- * (http_proxy, https_proxy, no_proxy).
+ * (http_proxy, https_proxy, all_proxy, no_proxy, also in capitals); not for loopback.
  */
 #ifndef IMAGE_HTTP_H
 #define IMAGE_HTTP_H
