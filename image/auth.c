@@ -13,11 +13,13 @@
 #include "lib/log.h"
 #include "lib/num.h"
 
-#define HELPER_MS	30000
-#define HELPER_OUT_MAX	KIB(64)
-#define SECRET_FILE_MAX KIB(64)
-#define DOCKER_FILE_MAX MIB(4)
-#define KEYRING_SERVICE "dev.microsandbox.registry"
+#define HELPER_MS      30000
+#define HELPER_OUT_MAX KIB(64)
+/* How much of what a helper complains about is passed on. */
+#define HELPER_WORDS_MAX 200
+#define SECRET_FILE_MAX	 KIB(64)
+#define DOCKER_FILE_MAX	 MIB(4)
+#define KEYRING_SERVICE	 "dev.microsandbox.registry"
 
 static void wipe_buf(struct buf *b)
 {
@@ -64,7 +66,7 @@ static int from_secret(const struct image_settings *s, const struct image_host *
 		return err_set(err, ENOMEM, "read a secret");
 	rc = small_file_read(path, SECRET_FILE_MAX, &text, err);
 	if (rc < 0)
-		return rc;
+		return err_wrap(err, "credentials of %s", h->name);
 	data = (const char *)buf_head(&text);
 	len = text.len;
 	for (; len && strchr(" \t\r\n", data[len - 1]); len--)
@@ -114,6 +116,20 @@ static int from_settings(const struct image_settings *s, const struct image_host
 	return from_keyring(h->name, ret, err);
 }
 
+/* "credentials not found in native keychain" is the way to say that there are none for us. */
+static int helper_refused(const char *name, const struct buf *out, int status, struct err *err)
+{
+	static const char none[] = "credentials not found";
+	const char *words = (const char *)buf_head(out);
+	const char *end = out->len ? memchr(words, '\n', out->len) : NULL;
+	size_t len = end ? (size_t)(end - words) : out->len;
+
+	if (len >= sizeof(none) - 1 && !memcmp(words, none, sizeof(none) - 1))
+		return 0;
+	return err_msg(err, EACCES, "%s: exit code %d%s%.*s", name, status, len ? ": " : "",
+		(int)MIN_OF(len, (size_t)HELPER_WORDS_MAX), len ? words : "");
+}
+
 /* Helpers know the default registry by the name that Docker gave it first. */
 static int ask_helper(
 	const char *helper, const char *domain, struct credentials *ret, struct err *err)
@@ -132,8 +148,7 @@ static int ask_helper(
 		return err_wrap(err, "credentials of %s", domain);
 	if (status == 0)
 		return docker_helper_parse((const char *)buf_head(&out), out.len, ret, err);
-	/* It has none for us: "credentials not found", and status 1. */
-	return 0;
+	return helper_refused(name, &out, status, err);
 }
 
 static char *docker_config_path(void)

@@ -101,7 +101,7 @@ static void test_settings(void **state)
 		"{\"registries\":{\"hosts\":{\"a\":1}}}" };
 	struct image_settings *s;
 
-	assert_int_equal(image_settings_parse(good, strlen(good), "/home", &s, NULL), 0);
+	assert_int_equal(image_settings_parse(good, strlen(good), "/home/secrets", &s, NULL), 0);
 	assert_string_equal(s->ca_certs, "/ca");
 	assert_string_equal(s->secrets_dir, "/home/secrets/registries");
 	assert_true(image_settings_host(s, "a:1")->insecure);

@@ -244,6 +244,12 @@ int reference_parse(const char *text, struct reference *ret, struct err *err)
 		return err_msg(err, EINVAL, "the image reference is empty");
 	if (len >= REFERENCE_TEXT_MAX)
 		return bad(err, text, "it is too long");
+	if (reference_is_path(text))
+		return bad(err, text,
+			"it is a path; 'msb run' takes folders and disk images, 'msb load --input' "
+			"takes archives");
+	if (strstr(text, "://"))
+		return bad(err, text, "it begins with the registry, without what is before '://'");
 	rc = take_digest(text, &len, &r, err);
 	if (rc == 0)
 		rc = take_domain(text, len, &start, &r, err);

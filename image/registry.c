@@ -8,6 +8,7 @@
 
 #include "image/exchange.h"
 #include "image/file.h"
+#include "image/pem.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -50,16 +51,26 @@ static int init_endpoints(struct registry *r, struct err *err)
 	return rc ? rc : endpoint_init(r, r->ref.domain, false, err);
 }
 
+/* Each file is judged alone: an error names it. */
 static int add_ca_file(struct registry *r, const char *path, struct err *err)
 {
+	cleanup_buf struct buf text = { 0 };
+	struct pem_certs *certs = NULL;
 	int rc;
 
 	if (!path)
 		return 0;
-	rc = small_file_read(path, CA_FILE_MAX, &r->ca_pem, err);
-	if (rc == 0 && buf_append(&r->ca_pem, "\n", 1) < 0)
-		rc = err_set(err, ENOMEM, "read '%s'", path);
-	return rc;
+	rc = small_file_read(path, CA_FILE_MAX, &text, err);
+	if (rc < 0)
+		return rc;
+	rc = pem_certs_new((const char *)buf_head(&text), text.len, &certs, err);
+	if (rc < 0)
+		return err_wrap(err, "'%s'", path);
+	pem_certs_free(certs);
+	if (buf_append(&r->ca_pem, buf_head(&text), text.len) < 0 ||
+		buf_append(&r->ca_pem, "\n", 1) < 0)
+		return err_set(err, ENOMEM, "read '%s'", path);
+	return 0;
 }
 
 static int init_http(struct registry *r, struct err *err)

@@ -104,13 +104,13 @@ static int parse_registries(json_t *reg, struct image_settings *s, struct err *e
 	return rc;
 }
 
-int image_settings_from(
-	const struct json_t *config, const char *home, struct image_settings **ret, struct err *err)
+int image_settings_from(const struct json_t *config, const char *secrets,
+	struct image_settings **ret, struct err *err)
 {
 	struct image_settings *s = calloc(1, sizeof(*s));
 	int rc;
 
-	if (!s || asprintf(&s->secrets_dir, "%s/secrets/registries", home) < 0)
+	if (!s || asprintf(&s->secrets_dir, "%s/registries", secrets) < 0)
 		rc = err_set(err, ENOMEM, "read config.json");
 	else
 		rc = parse_registries(json_object_get(config, "registries"), s, err);
@@ -122,25 +122,25 @@ int image_settings_from(
 	return 0;
 }
 
-int image_settings_parse(
-	const char *raw, size_t len, const char *home, struct image_settings **ret, struct err *err)
+int image_settings_parse(const char *raw, size_t len, const char *secrets,
+	struct image_settings **ret, struct err *err)
 {
 	cleanup_json json_t *doc = json_document(raw, len, false, "config.json", err);
 
-	return doc ? image_settings_from(doc, home, ret, err) : -EINVAL;
+	return doc ? image_settings_from(doc, secrets, ret, err) : -EINVAL;
 }
 
 int image_settings_load(
-	const char *path, const char *home, struct image_settings **ret, struct err *err)
+	const char *path, const char *secrets, struct image_settings **ret, struct err *err)
 {
 	cleanup_buf struct buf text = { 0 };
 	int rc = small_file_read(path, CONFIG_FILE_MAX, &text, err);
 
 	if (rc == -ENOENT)
-		return image_settings_parse("{}", 2, home, ret, err);
+		return image_settings_parse("{}", 2, secrets, ret, err);
 	if (rc < 0)
 		return rc;
-	return image_settings_parse((const char *)buf_head(&text), text.len, home, ret, err);
+	return image_settings_parse((const char *)buf_head(&text), text.len, secrets, ret, err);
 }
 
 static void free_host(struct image_host *h)

@@ -35,20 +35,20 @@ struct image_settings {
 
 /*
  * image_settings_parse() - read the text of config.json
- * @home: folder with secrets/registries/
+ * @secrets: folder with registries/, where secret_name files are
  * Return: 0 and *ret (image_settings_free()); -EINVAL and what is wrong with the file
  */
-int image_settings_parse(const char *raw, size_t len, const char *home, struct image_settings **ret,
-	struct err *err);
+int image_settings_parse(const char *raw, size_t len, const char *secrets,
+	struct image_settings **ret, struct err *err);
 
 /* image_settings_from() - the same from the document, a json_t object of jansson; NULL: none */
 struct json_t;
-int image_settings_from(const struct json_t *config, const char *home, struct image_settings **ret,
-	struct err *err);
+int image_settings_from(const struct json_t *config, const char *secrets,
+	struct image_settings **ret, struct err *err);
 
 /* image_settings_load() - the same from the file @path; no such file means no settings */
 int image_settings_load(
-	const char *path, const char *home, struct image_settings **ret, struct err *err);
+	const char *path, const char *secrets, struct image_settings **ret, struct err *err);
 void image_settings_free(struct image_settings *s);
 
 /* image_settings_host() - what was said about @name, or NULL; @s may be NULL */

@@ -220,13 +220,15 @@ static int get_token(struct registry *r, struct endpoint *ep, struct err *err)
 static int set_basic(struct endpoint *ep, struct err *err)
 {
 	if (!ep->credentials.username)
-		return err_msg(
-			err, EACCES, "%s wants credentials, and there are none for it", ep->name);
+		return err_msg(err, EACCES,
+			"%s wants credentials, and there are none for it; 'msb pull --username' "
+			"takes them, or config.json has them",
+			ep->name);
 	ep->authorization = basic(&ep->credentials);
 	return ep->authorization ? 0 : err_set(err, ENOMEM, "keep credentials");
 }
 
-int endpoint_authorize(
+static int authorize(
 	struct registry *r, struct endpoint *ep, const char *challenge, struct err *err)
 {
 	int rc;
@@ -243,4 +245,16 @@ int endpoint_authorize(
 		return err_msg(
 			err, EACCES, "%s wants an authorization of an unknown kind", ep->name);
 	return get_token(r, ep, err);
+}
+
+int endpoint_authorize(
+	struct registry *r, struct endpoint *ep, const char *challenge, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int rc = authorize(r, ep, challenge, &why);
+
+	/* That something is not there is said of images only. */
+	if (rc < 0)
+		return err_msg(err, rc == -ENOENT ? EACCES : -rc, "%s", why.msg);
+	return 0;
 }

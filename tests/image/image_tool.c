@@ -85,6 +85,15 @@ static unsigned number(const char *s)
 	return (unsigned)strtoul(s, NULL, 10);
 }
 
+static int load_settings(const char *path, struct image_settings **ret, struct err *err)
+{
+	cleanup_free char *secrets = NULL;
+
+	if (asprintf(&secrets, "%s/secrets", getenv("HOME")) < 0)
+		return err_set(err, ENOMEM, "read '%s'", path);
+	return image_settings_load(path, secrets, ret, err);
+}
+
 static int set_option(
 	struct image_pull_options *o, const char *arg, struct image_settings **set, struct err *err)
 {
@@ -120,7 +129,7 @@ static int set_option(
 	else if (IS("events"))
 		o->progress = on_event;
 	else if (IS("config"))
-		return image_settings_load(v, getenv("HOME"), set, err);
+		return load_settings(v, set, err);
 	else
 		return err_msg(err, EINVAL, "unknown option '%s'", arg);
 #undef IS
