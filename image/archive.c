@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "image/decode.h"
 #include "image/tar.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
@@ -18,6 +19,9 @@
 #define TAR_HEADER  512
 #define FILE_MAX    GIB(64)
 #define PATH_LENGTH 4096
+#define HEAD_BYTES  6
+/* Of an archive that is compressed as a whole; its layers have limits of their own. */
+#define UNPACK_RATIO_MAX 256
 
 /* The file gets its name when its digest is known. */
 static const char no_digest[] =
@@ -159,13 +163,18 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return len == 0;
 }
 
+/* gzip or zstd */
+static bool compressed(const uint8_t *p, size_t len)
+{
+	return (len >= 2 && p[0] == 0x1f && p[1] == 0x8b) ||
+	       (len >= 4 && load_le32(p) == 0xfd2fb528);
+}
+
 static bool looks_like_layer(const struct buf *head)
 {
 	const uint8_t *p = buf_head(head);
 
-	if (head->len >= 2 && p[0] == 0x1f && p[1] == 0x8b)
-		return true;
-	if (head->len >= 4 && load_le32(p) == 0xfd2fb528)
+	if (compressed(p, head->len))
 		return true;
 	return head->len >= TAR_HEADER && (tar_header(p) || all_zero(p, TAR_HEADER));
 }
@@ -292,42 +301,105 @@ static int on_end(void *ctx, struct err *err)
 }
 
 /* Return: bytes, 0 at the end; -errno */
-static ssize_t read_some(int fd, uint8_t *chunk, struct err *err)
+static ssize_t read_some(int fd, uint8_t *chunk, size_t size, struct err *err)
 {
 	ssize_t n;
 
 	do
-		n = read(fd, chunk, READ_CHUNK);
+		n = read(fd, chunk, size);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? err_set(err, errno, "read the archive") : n;
 }
 
-static void free_tar(struct tar **t)
+/*
+ * struct reader - an archive on its way in
+ * @in, @out: READ_CHUNK bytes each; @out for a compressed archive only
+ */
+struct reader {
+	struct tar *tar;
+	struct decode *decode;
+	uint8_t *in, *out;
+};
+
+static void reader_release(struct reader *r)
 {
-	tar_free(*t);
+	tar_free(r->tar);
+	decode_free(r->decode);
+	free(r->in);
+	free(r->out);
+}
+
+static uint8_t *unpack_room(void *ctx, size_t *ret_size)
+{
+	*ret_size = READ_CHUNK;
+	return ((struct reader *)ctx)->out;
+}
+
+static int unpack_put(void *ctx, const uint8_t *data, size_t len, struct err *err)
+{
+	return tar_feed(((struct reader *)ctx)->tar, data, len, err);
+}
+
+/* People compress archives, which `docker load` reads all the same. A tar begins with a name. */
+static int begin_reading(struct reader *r, size_t len, struct err *err)
+{
+	static const struct decode_limits limits = { FILE_MAX, UNPACK_RATIO_MAX };
+	static const struct decode_sink sink = { unpack_room, unpack_put };
+
+	if (len >= 6 && (!memcmp(r->in,
+				 "\xfd"
+				 "7zXZ",
+				 6) ||
+				!memcmp(r->in, "BZh", 3)))
+		return err_msg(err, ENOTSUP,
+			"it is compressed with %s, of which only gzip and zstd are known here: "
+			"decompress it first",
+			r->in[0] == 'B' ? "bzip2" : "xz");
+	if (!compressed(r->in, len))
+		return 0;
+	r->out = malloc(READ_CHUNK);
+	if (!r->out)
+		return err_set(err, ENOMEM, "read the archive");
+	return decode_new(&limits, &sink, r, &r->decode, err);
+}
+
+/* The first bytes, enough to see what it is. Return: how many */
+static ssize_t read_head(int fd, uint8_t *in, struct err *err)
+{
+	ssize_t n, len = 0;
+
+	while (len < HEAD_BYTES) {
+		n = read_some(fd, in + len, READ_CHUNK - (size_t)len, err);
+		if (n <= 0)
+			return n < 0 ? n : len;
+		len += n;
+	}
+	return len;
 }
 
 static int read_tar(struct archive *a, int fd, struct err *err)
 {
 	static const struct tar_limits limits = { FILE_MAX, ARCHIVE_MEMBERS_MAX, PATH_LENGTH };
 	static const struct tar_ops ops = { on_entry, on_data, on_end };
-	__attribute__((cleanup(free_tar))) struct tar *t = NULL;
-	cleanup_free uint8_t *chunk = malloc(READ_CHUNK);
+	__attribute__((cleanup(reader_release))) struct reader r = { .in = malloc(READ_CHUNK) };
 	ssize_t n;
 	int rc;
 
-	if (!chunk)
+	if (!r.in)
 		return err_set(err, ENOMEM, "read the archive");
-	rc = tar_new(&limits, &ops, a, &t, err);
-	while (rc == 0) {
-		n = read_some(fd, chunk, err);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
-			return tar_finish(t, err);
-		rc = tar_feed(t, chunk, (size_t)n, err);
-	}
-	return rc;
+	n = read_head(fd, r.in, err);
+	if (n < 0)
+		return (int)n;
+	rc = begin_reading(&r, (size_t)n, err);
+	rc = rc ? rc : tar_new(&limits, &ops, a, &r.tar, err);
+	for (; rc == 0 && n > 0; n = read_some(fd, r.in, READ_CHUNK, err))
+		rc = r.decode ? decode_feed(r.decode, r.in, (size_t)n, err)
+			      : tar_feed(r.tar, r.in, (size_t)n, err);
+	if (rc == 0 && n < 0)
+		return (int)n;
+	if (rc == 0 && r.decode)
+		rc = decode_finish(r.decode, err);
+	return rc ? rc : tar_finish(r.tar, err);
 }
 
 int archive_read(struct cache *cache, int fd, struct archive **ret, struct err *err)
@@ -363,7 +435,7 @@ static int read_file(struct archive *a, const char *name, int fd, uint64_t size,
 		return err_set(err, ENOMEM, "read '%s'", name);
 	rc = add(a, name, size, err);
 	while (rc == 0) {
-		n = read_some(fd, chunk, err);
+		n = read_some(fd, chunk, READ_CHUNK, err);
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
@@ -396,6 +468,11 @@ static struct member *look_up(struct archive *a, const char *name, struct err *e
 	if (read_file(a, name, fd, (uint64_t)st.st_size, err) < 0)
 		return NULL;
 	return find(a, name);
+}
+
+bool archive_empty(const struct archive *a)
+{
+	return a->folder < 0 && !a->members;
 }
 
 bool archive_has(struct archive *a, const char *name)

@@ -46,9 +46,9 @@ struct archive;
 
 /*
  * archive_read() - take in a whole archive
- * @fd: a plain tar, read to its end; or a folder, whose files are taken in when they are asked for;
- *      borrowed until archive_free()
- * Return: 0 and *ret; -EBADMSG damaged, -E2BIG too much in it, -errno
+ * @fd: a tar, plain or compressed with gzip or zstd, read to its end; or a folder, whose files are
+ * taken in when they are asked for; borrowed until archive_free() Return: 0 and *ret; -EBADMSG
+ * damaged, -E2BIG too much in it, -errno
  */
 int archive_read(struct cache *cache, int fd, struct archive **ret, struct err *err);
 void archive_free(struct archive *a);
@@ -59,6 +59,9 @@ static inline void archive_cleanup(struct archive **a)
 }
 
 #define cleanup_archive __attribute__((cleanup(archive_cleanup)))
+
+/* archive_empty() - is there nothing in it at all? Of a folder that is not known. */
+bool archive_empty(const struct archive *a);
 
 /* archive_has() - is there a member of this name? */
 bool archive_has(struct archive *a, const char *name);

@@ -194,8 +194,8 @@ int image_pull(struct cache *cache, const char *reference, const struct image_pu
 
 /*
  * image_load() - import the images of an archive: one made by `docker save` or of an OCI layout
- * @fd:   the archive, a plain tar; read from its position to the end, never sought; or a folder
- *        with an OCI layout (O_DIRECTORY)
+ * @fd:   the archive, a tar, perhaps compressed with gzip or zstd; read from its position to the
+ * end, never sought; or a folder with an OCI layout (O_DIRECTORY)
  * @tags: names for the first image of the archive, beside its own
  * @ret:  the images in the archive's order, @ret_n of them; one per reference (free each, and the
  *        array)

@@ -21,6 +21,7 @@
  * struct load - one image_load()
  * @done: images made so far, one per reference
  * @first: the next image is the first of the archive: @tags are for it
+ * @offered: the platforms that an OCI layout has images for
  */
 struct load {
 	struct cache *cache;
@@ -33,6 +34,7 @@ struct load {
 	struct image **done;
 	size_t done_count;
 	unsigned indexes;
+	char offered[200];
 };
 
 /*
@@ -469,6 +471,9 @@ static int oci_index(struct load *ld, const struct buf *raw, const char *outer_n
 		rc = err_msg(err, EBADMSG, "index.json is no index");
 	for (size_t n = 0; n < m.entry_count && rc == 0; n++)
 		rc = oci_entry(ld, &m.entries[n], outer_name, depth, err);
+	/* Of nested ones the innermost, which comes first, has the images. */
+	if (!ld->offered[0])
+		manifest_platforms(&m, ld->offered, sizeof(ld->offered));
 	return rc;
 }
 
@@ -479,8 +484,8 @@ static int load_oci(struct load *ld, struct err *err)
 
 	rc = rc ? rc : oci_index(ld, doc, "", 0, err);
 	if (rc == 0 && ld->done_count == 0)
-		rc = err_msg(err, ENOENT, "the archive has no image for linux/%s",
-			manifest_architecture());
+		rc = err_msg(err, ENOENT, "the archive has no image for linux/%s; it has %s",
+			manifest_architecture(), ld->offered);
 	return rc;
 }
 
@@ -490,7 +495,9 @@ static int load_any(struct load *ld, struct err *err)
 		return load_docker(ld, err);
 	if (archive_has(ld->archive, "oci-layout"))
 		return load_oci(ld, err);
-	return err_msg(err, EBADMSG, "archive missing manifest.json or oci-layout");
+	return err_msg(err, EBADMSG, "archive missing manifest.json or oci-layout: %s",
+		archive_empty(ld->archive) ? "it is empty"
+					   : "neither 'docker save' nor OCI tools made it");
 }
 
 int image_load(struct cache *cache, int fd, const char *const *tags, size_t tag_count,

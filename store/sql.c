@@ -52,10 +52,12 @@ static int busy_error(struct catalogue *c, struct err *err)
 
 int sql_error(struct catalogue *c, struct err *err)
 {
-	int rc = sqlite3_extended_errcode(c->db);
+	int rc = sqlite3_extended_errcode(c->db), why = sqlite3_system_errno(c->db);
 
 	if (is_busy(rc))
 		return busy_error(c, err);
+	if ((rc & 0xff) == SQLITE_CANTOPEN && why)
+		return err_set(err, why, "open the catalogue '%s'", c->path);
 	for (unsigned i = 0; i < ARRAY_LEN(codes); i++) {
 		if (codes[i].sqlite == (rc & 0xff))
 			return err_msg(err, codes[i].code, "the catalogue '%s': %s%s", c->path,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Archives in and out."""
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import subprocess
 import tarfile
 
@@ -178,7 +180,11 @@ def hostile(image):
         "empty": (b"", "manifest.json or oci-layout"),
         "zeros": (bytes(10240), "manifest.json or oci-layout"),
         "garbage": (noise(5000), "archive"),
-        "compressed": (gzip.compress(good), "archive"),
+        "compressed, cut": (gzip.compress(good)[:-9], "ends too early"),
+        "compressed, wrong": (gzip.compress(good)[:-8] + bytes(8), "checksum"),
+        "compressed twice": (gzip.compress(gzip.compress(good)), "archive"),
+        "xz": (lzma.compress(good), "compressed with xz"),
+        "bzip2": (bz2.compress(good), "compressed with bzip2"),
         "cut": (good[:len(good) // 2], "archive"),
         "neither": (tar({"x": b"y"}), "manifest.json or oci-layout"),
         "not json": (tar({"manifest.json": b"{"}), "manifest.json"),
@@ -220,6 +226,29 @@ def test_hostile(tool, image, name):
     line = tool.run("load", "-", input=archive, text=False).error()
     assert says in line
     assert not [f for f in tool.files() if f.endswith(".json") or f.startswith("tmp/")]
+
+
+@pytest.mark.parametrize("tool_name", ["gzip", "zstd"])
+def test_compressed_as_a_whole(tool, image, tool_name):
+    archive = docker_archive({"x:1": image})
+    packed = subprocess.run([tool_name, "-c"], input=archive, capture_output=True, check=True, timeout=60).stdout
+    plain = tool.run("load", "-", input=archive, text=False).ok()["digest"]
+    assert tool.run("load", "-", input=packed, text=False).ok()["digest"] == plain
+    # in members, as parallel packers do, and a byte at a time
+    with subprocess.Popen(tool.command("load", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=tool.env) as load:
+        for at in range(0, 40):
+            load.stdin.write(packed[at:at + 1])
+            load.stdin.flush()
+        load.stdin.write(packed[40:])
+        out, _ = load.communicate(timeout=60)
+    assert load.returncode == 0 and json.loads(out)["digest"] == plain
+
+
+def test_platforms_of_a_layout(tool, tmp_path):
+    layout = write_layout(tmp_path / "oci", {"a": Image([tar({"a": b"a"})], architecture="arm64"),
+                                             "b": Image([tar({"b": b"b"})], architecture="s390x")}, top="all")
+    line = tool.run("load", layout).error()
+    assert line == "error: the archive has no image for linux/amd64; it has linux/arm64, linux/s390x"
 
 
 def test_duplicate_member(tool, image):
