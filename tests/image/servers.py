@@ -2,11 +2,13 @@
 """Registries on loopback: Debian's docker-registry, and one of our own that misbehaves on request."""
 import base64
 import contextlib
+import ctypes
 import http.server
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ import urllib.parse
 from images import digest
 
 DEADLINE = 30
+CLONE_NEWNET = 0x40000000
 
 
 def free_port():
@@ -108,16 +111,20 @@ class Quiet(http.server.ThreadingHTTPServer):
 
 class FakeRegistry:
     """
-    Serves images from memory. hooks: [(part of the path, function(handler, path) -> True if it answered)],
+    Serves images from memory; by TLS with the certificate in the folder tls, if given. hooks: [(part of the path, function(handler, path) -> True if it answered)],
     the first that answers wins. requests: (path, headers) of everything asked.
     """
 
-    def __init__(self):
+    def __init__(self, address="127.0.0.1", tls=None):
         self.manifests, self.blobs, self.hooks, self.requests = {}, {}, [], []
         self.stopping = threading.Event()
-        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.server = Quiet((address, 0), Handler)
         self.server.owner = self
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.host = f"{address}:{self.server.server_address[1]}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "server.pem", tls / "server.key")
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
@@ -175,6 +182,79 @@ class FakeRegistry:
                 h.reply(206, data[start:], Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
         else:
             h.reply(200, data)
+
+
+class Proxy:
+    """
+    An HTTP proxy that knows one name only, {name: (address, port)}, and who may use it ("user:password").
+    asked: the request lines, users: what each showed.
+    """
+
+    def __init__(self, hosts, user=None, status=None):
+        self.hosts, self.user, self.status, self.asked, self.users = hosts, user, status, [], []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.handle, args=(self.socket.accept()[0],), daemon=True).start()
+
+    def handle(self, client):
+        with client, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(65536) or b"\r\n\r\n"
+            lines = head.split(b"\r\n\r\n")[0].decode().split("\r\n")
+            shown = [l.split(" ", 1)[1] for l in lines if l.lower().startswith("proxy-authorization:")]
+            self.asked.append(lines[0])
+            self.users.append(shown[0] if shown else None)
+            wanted = self.user and "Basic " + base64.b64encode(self.user.encode()).decode()
+            if self.status or self.users[-1] != wanted:
+                status = self.status or "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"p\""
+                client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                return
+            method, target, _ = lines[0].split(" ")
+            name = target if method == "CONNECT" else urllib.parse.urlsplit(target).netloc
+            with socket.create_connection(self.hosts[name]) as server:
+                if method == "CONNECT":
+                    client.sendall(b"HTTP/1.1 200 ok\r\n\r\n")
+                else:
+                    path = target.split(name, 1)[1]
+                    rest = [l for l in lines[1:] if not l.lower().startswith(("proxy-", "connection:"))]
+                    server.sendall("\r\n".join([f"{method} {path} HTTP/1.1", "Connection: close", *rest, "", ""])
+                                   .encode())
+                back = threading.Thread(target=self.copy, args=(server, client), daemon=True)
+                back.start()
+                self.copy(client, server)
+                back.join()
+
+    @staticmethod
+    def copy(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def network_of_its_own(*addresses):
+    """This thread, and what it starts, sees nothing but a loopback interface with these addresses too."""
+    with open("/proc/thread-self/ns/net", "rb") as before:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        try:
+            for command in ["link set lo up", *(f"addr add {a} dev lo" for a in addresses)]:
+                subprocess.run(["ip", *command.split()], check=True, timeout=DEADLINE)
+            yield
+        finally:
+            assert libc.setns(before.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
 
 
 class TokenService:
