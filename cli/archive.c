@@ -69,7 +69,8 @@ static const struct option_row load_rows[] = {
 
 static void describe_load(void)
 {
-	printf("\nReads what 'docker save' writes, and OCI layouts.\n\nOptions:\n");
+	printf("\nReads what 'docker save' writes, and OCI layouts; also compressed with gzip or "
+	       "zstd.\n\nOptions:\n");
 	options_help(load_rows, stdout);
 }
 
@@ -124,8 +125,10 @@ static int load(const struct archive_args *a, struct err *err)
 	rc = image_load(
 		store.cache, fd, a->tags, a->n_tags, progress_event, &progress, &images, &n, err);
 	progress_end(&progress);
-	if (rc < 0)
-		return rc;
+	if (rc < 0) {
+		image_explain_full(&store, err);
+		return a->path ? err_wrap(err, "load '%s'", a->path) : rc;
+	}
 	rc = record_all(&store, images, n, a, start, err);
 	for (size_t i = 0; i < n; i++)
 		image_free(images[i]);
@@ -137,10 +140,16 @@ static int run_load(int argc, char **argv)
 {
 	struct archive_args a = { 0 };
 	struct err err = ERR_INIT;
-	int n, code = command_parse("load", load_rows, &a, argc, argv, NULL, 0, &n);
+	const char *word;
+	int n, code = command_parse("load", load_rows, &a, argc, argv, &word, 1, &n);
 
 	if (code != EXIT_OK)
 		return code;
+	if (n) {
+		(void)err_msg(&err, EINVAL,
+			"unexpected argument '%s'; an archive is named with --input", word);
+		return cli_usage_error("load", &err);
+	}
 	return load(&a, &err) < 0 ? output_failed(&err) : EXIT_OK;
 }
 

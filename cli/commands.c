@@ -8,10 +8,13 @@
 
 #include "cli/cli.h"
 #include "lib/clock.h"
+#include "lib/log.h"
 #include "lib/num.h"
 
 /* More than any table has. */
-#define NAMES_MAX 32
+#define NAMES_MAX 64
+/* Longer than any message, whose own limit is ERR_MSG_MAX, with what is put around it. */
+#define LINE_MAX_BYTES 2048
 
 static uint64_t start_ns;
 
@@ -22,20 +25,22 @@ uint64_t cli_start_ns(void)
 
 int cli_error(const char *fmt, ...)
 {
+	char line[LINE_MAX_BYTES];
 	va_list ap;
 
-	(void)fputs("error: ", stderr);
 	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	(void)fputc('\n', stderr);
+	/* It may repeat what a stranger said, or the name of a file with a newline in it. */
+	log_clean(line);
+	(void)fprintf(stderr, "error: %s\n", line);
 	return EXIT_FAILED;
 }
 
 int cli_usage_error(const char *command, const struct err *err)
 {
-	(void)fprintf(stderr, "error: %s\nFor more, see 'msb %s%s--help'.\n", err->msg, command,
-		*command ? " " : "");
+	(void)cli_error("%s", err->msg);
+	(void)fprintf(stderr, "For more, see 'msb %s%s--help'.\n", command, *command ? " " : "");
 	return EXIT_USAGE;
 }
 
@@ -92,9 +97,13 @@ static int unknown_command(const struct command *const *table, const char *path,
 {
 	const char *names[NAMES_MAX + 1] = { NULL }, *like;
 	struct err err = ERR_INIT;
+	unsigned n = 0;
 
-	for (unsigned i = 0; table[i] && i < NAMES_MAX; i++)
-		names[i] = table[i]->name;
+	for (unsigned i = 0; table[i] && n + 1 < NAMES_MAX; i++) {
+		names[n++] = table[i]->name;
+		if (table[i]->aliases)
+			names[n++] = table[i]->aliases[0];
+	}
 	like = cli_suggest(word, names);
 	if (word[0] == '-')
 		(void)err_msg(&err, EINVAL, "unexpected argument '%s'", word);

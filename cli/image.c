@@ -308,6 +308,19 @@ static void describe_tag(void)
 	options_help(tag_rows, stdout);
 }
 
+/* A name with a digest promises that very image: whoever runs it later relies on that. */
+static int check_pin(struct store *store, const char *stored, const char *to, struct err *err)
+{
+	cleanup_catalogue_image struct catalogue_image *image = NULL;
+	const char *pin = strchr(to, '@');
+	int rc = pin ? catalogue_image_get(store->catalogue, stored, &image, err) : 0;
+
+	if (rc < 0 || !pin || !strcmp(pin + 1, image->manifest_digest))
+		return rc;
+	return err_msg(err, EINVAL, "'%.200s' cannot be a name of this image, whose digest is %s",
+		to, image->manifest_digest);
+}
+
 static int run_tag(int argc, char **argv)
 {
 	struct image_args a = { 0 };
@@ -325,6 +338,7 @@ static int run_tag(int argc, char **argv)
 	rc = image_canonical(names[1], &to, &err);
 	rc = rc ? rc : store_open(CATALOGUE_WRITE, &store, &err);
 	rc = rc ? rc : image_find_stored(&store, names[0], &stored, &from, &err);
+	rc = rc ? rc : check_pin(&store, stored, to, &err);
 	rc = rc ? rc : store_image_tag(&store, stored, from, to, &err);
 	if (rc < 0)
 		return output_failed(&err);

@@ -91,7 +91,9 @@ static void print_nested(const char *key, const char *value)
 	char label[64];
 
 	(void)snprintf(label, sizeof(label), "%s:", key);
-	printf("  %-*s%s\n", NESTED_WIDTH, label, value ? value : "-");
+	printf("  %-*s", NESTED_WIDTH, label);
+	output_text(value ? value : "-", stdout);
+	putchar('\n');
 }
 
 /* ["a", "b c"] as words on one line, each as a shell would need it only if it has blanks */
@@ -110,11 +112,25 @@ static void print_words(const char *key, const char *text)
 			const char *w = json_string_value(word);
 			const char *quote = w && w[strcspn(w, " \t\n\"'")] ? "\"" : "";
 
-			printf("%s%s%s%s", i ? " " : "", quote, w ? w : "", quote);
+			printf("%s%s", i ? " " : "", quote);
+			output_text(w ? w : "", stdout);
+			printf("%s", quote);
 		}
 		putchar('\n');
 	}
 	json_decref(doc);
+}
+
+/* "NAME=VALUE" of a list, or of an object in two parts */
+static void print_member(const char *text, const char *value)
+{
+	printf("    ");
+	output_text(text ? text : "", stdout);
+	if (value) {
+		putchar('=');
+		output_text(value, stdout);
+	}
+	putchar('\n');
 }
 
 static void print_block(const char *key, const char *text)
@@ -125,8 +141,8 @@ static void print_block(const char *key, const char *text)
 
 	if (json_array_size(doc) || json_object_size(doc))
 		printf("  %s:\n", key);
-	json_array_foreach(doc, i, value) printf("    %s\n", json_string_value(value));
-	json_object_foreach(doc, name, value) printf("    %s=%s\n", name, json_string_value(value));
+	json_array_foreach(doc, i, value) print_member(json_string_value(value), NULL);
+	json_object_foreach(doc, name, value) print_member(name, json_string_value(value));
 	json_decref(doc);
 }
 
@@ -138,8 +154,9 @@ static void print_layers(const struct catalogue_image *i)
 
 		output_short_digest(i->layers[l].diff_id, digest);
 		output_size(i->layers[l].compressed_size, size);
-		printf("  %-4zu%s  %10s  %s\n", l + 1, digest, size,
-			i->layers[l].media_type ? i->layers[l].media_type : "-");
+		printf("  %-4zu%s  %10s  ", l + 1, digest, size);
+		output_text(i->layers[l].media_type ? i->layers[l].media_type : "-", stdout);
+		putchar('\n');
 	}
 }
 

@@ -8,6 +8,16 @@
 #include "image/reference.h"
 #include "lib/num.h"
 
+void image_explain_full(const struct store *store, struct err *err)
+{
+	struct err why = *err;
+
+	if (why.code == ENOSPC || why.code == EDQUOT)
+		(void)err_msg(err, why.code,
+			"%.350s ('%.80s' is full; 'msb image prune' may help, MSB_HOME moves it)",
+			why.msg, store->home.dir[HOME_CACHE]);
+}
+
 int image_canonical(const char *text, char **ret, struct err *err)
 {
 	char canonical[REFERENCE_TEXT_MAX];

@@ -20,6 +20,9 @@ int image_record(struct store *store, const struct image *image, struct err *err
 int image_find_stored(struct store *store, const char *text, char **ret_stored,
 	char **ret_canonical, struct err *err);
 
+/* image_explain_full() - if @err says that there is no space left: where, and what to do */
+void image_explain_full(const struct store *store, struct err *err);
+
 /* image_canonical() - canonical text; free it. Return: 0; -EINVAL */
 int image_canonical(const char *text, char **ret, struct err *err);
 

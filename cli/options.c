@@ -153,11 +153,10 @@ int options_parse(const struct option_row *rows, void *target, int argc, char **
 			rc = parse_long(&p, word);
 		else if (word[0] == '-' && word[1])
 			rc = parse_short(&p, word);
-		else if (*n_args == max)
-			return err_msg(err, EINVAL, "unexpected argument '%s'%s", word,
-				max ? "; the command goes behind '--'" : "");
+		else if ((*n_args)++ == max)
+			break;
 		else
-			args[(*n_args)++] = word;
+			args[*n_args - 1] = word;
 		if (rc < 0)
 			return rc;
 	}

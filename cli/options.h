@@ -31,8 +31,9 @@ struct option_row {
 
 /*
  * options_parse() - parse @argv[1..]; options may stand before and behind other arguments
- * @args, @n_args: room for the arguments that are no options, in order; at most @max
- * @ret_rest: index of the first word behind "--", or argc
+ * @args, @n_args: room for the arguments that are no options, in order; at most @max. *@n_args is
+ *	    @max + 1 when one is too many, which is where parsing ends
+ * @ret_rest: index of the first word behind "--" or of that one too many, or argc
  * Return: 0; -EINVAL usage error; another -errno from apply()
  */
 int options_parse(const struct option_row *rows, void *target, int argc, char **argv,

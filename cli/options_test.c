@@ -106,8 +106,17 @@ static void says_what_is_wrong(void **state)
 	expect_error(WORDS("-x"), EINVAL, "unexpected argument '-x'");
 	expect_error(WORDS("-s"), EINVAL, "--size needs a value: N");
 	expect_error(WORDS("--flag=1"), EINVAL, "--flag takes no value");
-	expect_error(WORDS("a", "b"), EINVAL, "unexpected argument 'b'");
 	expect_error(WORDS("--size", "bad"), EDOM, "--size: no such size");
+}
+
+static void stops_at_a_word_too_many(void **state)
+{
+	struct result r = parse(WORDS("-f", "a", "b", "--bogus"));
+
+	assert_int_equal(r.rc, 0);
+	assert_int_equal(r.n, 2);
+	assert_int_equal(r.rest, 3);
+	assert_string_equal(r.args[0], "a");
 }
 
 static void help_has_every_row(void **state)
@@ -130,6 +139,7 @@ int main(void)
 		cmocka_unit_test(accepts_every_form),
 		cmocka_unit_test(options_stand_anywhere_before_the_dashes),
 		cmocka_unit_test(says_what_is_wrong),
+		cmocka_unit_test(stops_at_a_word_too_many),
 		cmocka_unit_test(help_has_every_row),
 	};
 

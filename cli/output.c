@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/log.h"
 #include "lib/num.h"
 
 #define COLUMN_GAP   4
@@ -30,13 +32,24 @@ void output_done(const char *verb, const char *target, const char *note, uint64_
 {
 	bool colour = output_colour(stderr);
 
-	(void)fprintf(stderr, "   %s✓%s %-12s %s", colour ? "\033[32m" : "",
-		colour ? "\033[0m" : "", verb, target);
+	(void)fprintf(
+		stderr, "   %s✓%s %-12s ", colour ? "\033[32m" : "", colour ? "\033[0m" : "", verb);
+	output_text(target, stderr);
 	if (note)
 		(void)fprintf(stderr, " (%s)", note);
 	else if (elapsed_ns > SLOW_NS)
 		(void)fprintf(stderr, " (%.1fs)", (double)elapsed_ns / (double)NS_PER_S);
 	(void)fputc('\n', stderr);
+}
+
+void output_text(const char *text, FILE *stream)
+{
+	cleanup_free char *copy = strdup(text);
+
+	if (!copy)
+		return;
+	log_clean(copy);
+	(void)fputs(copy, stream);
 }
 
 int output_failed(const struct err *err)
@@ -61,6 +74,7 @@ int table_add(struct table *t, const char *text)
 	more[t->n_cells] = strdup(text ? text : "-");
 	if (!more[t->n_cells])
 		return -ENOMEM;
+	log_clean(more[t->n_cells]);
 	t->n_cells++;
 	return 0;
 }
@@ -110,7 +124,23 @@ void output_row(const char *key, const char *value)
 	char label[64];
 
 	(void)snprintf(label, sizeof(label), "%s:", key);
-	printf("%-*s%s\n", KEY_WIDTH, label, value ? value : "-");
+	printf("%-*s", KEY_WIDTH, label);
+	output_text(value ? value : "-", stdout);
+	(void)putchar('\n');
+}
+
+/* What terminals act on and JSON leaves as it is: DEL and the controls beyond ASCII, in UTF-8. */
+static void print_json(const char *text)
+{
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		if (*p == 0x7f)
+			printf("\\u007f");
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			printf("\\u00%02x", *++p);
+		else
+			(void)putchar(*p);
+	}
+	(void)putchar('\n');
 }
 
 int output_json(json_t *doc)
@@ -120,7 +150,7 @@ int output_json(json_t *doc)
 	int code = EXIT_OK;
 
 	if (text)
-		printf("%s\n", text);
+		print_json(text);
 	else
 		code = cli_error("cannot write JSON: out of memory");
 	free(text);

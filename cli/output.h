@@ -20,6 +20,9 @@ bool output_colour(FILE *stream);
 /* output_done() - "   ✓ Removed      TARGET (1.2s)" on stderr; the time if over half a second */
 void output_done(const char *verb, const char *target, const char *note, uint64_t elapsed_ns);
 
+/* output_text() - words of strangers, such as an image's: control characters as '?' */
+void output_text(const char *text, FILE *stream);
+
 /* output_failed() - "error: ..." on stderr. Return: EXIT_FAILED */
 int output_failed(const struct err *err);
 

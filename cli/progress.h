@@ -17,13 +17,18 @@ struct progress_layer {
 	bool started, complete;
 };
 
-/* struct progress - @out: NULL when there is nobody to see it */
+/*
+ * struct progress - @out: NULL when there is nobody to see it
+ * @lines: on the screen now; @columns, @rows: what fits there
+ * @trouble: why an attempt failed and when the next one comes, until something comes; or ""
+ */
 struct progress {
 	FILE *out;
 	const char *verb, *target;
 	struct progress_layer layers[IMAGE_LAYERS_MAX];
 	size_t n_layers;
-	unsigned lines, frame; /* lines on the screen now */
+	unsigned lines, columns, rows, frame;
+	char trouble[256];
 	uint64_t last_ns;
 };
 

@@ -104,7 +104,8 @@ int pull_image(struct store *store, const char *reference, struct image_pull_opt
 {
 	struct image_settings *settings = NULL;
 	struct progress progress;
-	int rc = image_settings_from(store->home.config, store->home.root, &settings, err);
+	int rc = image_settings_from(
+		store->home.config, store->home.dir[HOME_SECRETS], &settings, err);
 
 	if (rc < 0)
 		return rc;
@@ -114,6 +115,8 @@ int pull_image(struct store *store, const char *reference, struct image_pull_opt
 	o->progress_ctx = &progress;
 	rc = image_pull(store->cache, reference, o, ret, err);
 	progress_end(&progress);
+	if (rc < 0)
+		image_explain_full(store, err);
 	o->settings = NULL;
 	image_settings_free(settings);
 	return rc;

@@ -326,6 +326,9 @@ static int parse(int argc, char **argv, struct run_args *args, struct err *err)
 	rc = options_parse(run_options, args, argc, argv, &args->image, 1, &n, &rest, err);
 	if (rc < 0)
 		return rc;
+	if (n > 1)
+		return err_msg(err, EINVAL,
+			"unexpected argument '%s'; the command goes behind '--'", argv[rest]);
 	rc = net_args_finish(&args->net, err);
 	if (rc < 0)
 		return rc;
