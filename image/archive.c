@@ -166,8 +166,7 @@ static bool all_zero(const uint8_t *p, size_t len)
 /* gzip or zstd */
 static bool compressed(const uint8_t *p, size_t len)
 {
-	return (len >= 2 && p[0] == 0x1f && p[1] == 0x8b) ||
-	       (len >= 4 && load_le32(p) == 0xfd2fb528);
+	return decode_guess(p, len) != LAYER_PLAIN;
 }
 
 static bool looks_like_layer(const struct buf *head)

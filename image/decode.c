@@ -60,11 +60,16 @@ void decode_free(struct decode *d)
 	free(d);
 }
 
+static enum layer_compression public_kind(enum kind kind)
+{
+	if (kind == GZIP)
+		return LAYER_GZIP;
+	return kind == ZSTD ? LAYER_ZSTD : LAYER_PLAIN;
+}
+
 enum layer_compression decode_kind(const struct decode *d)
 {
-	if (d->kind == GZIP)
-		return LAYER_GZIP;
-	return d->kind == ZSTD ? LAYER_ZSTD : LAYER_PLAIN;
+	return public_kind(d->kind);
 }
 
 uint64_t decode_total(const struct decode *d)
@@ -205,6 +210,11 @@ static enum kind guess(const uint8_t *head, size_t n)
 		(magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START)
 		return ZSTD;
 	return PLAIN;
+}
+
+enum layer_compression decode_guess(const uint8_t *head, size_t len)
+{
+	return public_kind(guess(head, MIN_OF(len, (size_t)4)));
 }
 
 static int begin(struct decode *d, struct err *err)

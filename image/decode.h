@@ -43,6 +43,9 @@ int decode_finish(struct decode *d, struct err *err);
 
 void decode_free(struct decode *d);
 
+/* decode_guess() - what a blob is that begins with @head; four bytes are enough */
+enum layer_compression decode_guess(const uint8_t *head, size_t len);
+
 /* decode_kind() - what it turned out to be; decode_total(): bytes given to the sink */
 enum layer_compression decode_kind(const struct decode *d);
 uint64_t decode_total(const struct decode *d);
