@@ -95,7 +95,10 @@ static int walk_error(const char *path, int r, struct err *err)
 	return r;
 }
 
-/* The directory in which the member at lt->path lies, made if needed, and the member's name. */
+/*
+ * The directory in which the member at lt->path lies, made if needed, and the member's name. Errors
+ * are for walk_error().
+ */
 static int find_parent(
 	struct layer_tree *lt, struct tree_inode **ret, const char **ret_name, struct err *err)
 {
@@ -114,7 +117,7 @@ static int find_parent(
 	if (r == 0 && !S_ISDIR((*ret)->mode))
 		r = -ENOTDIR;
 	if (r < 0)
-		return walk_error(lt->path, r, err);
+		return r;
 	memcpy(lt->parent_path, lt->path, len);
 	lt->parent_path[len] = '\0';
 	lt->parent = *ret;
@@ -372,13 +375,18 @@ static int add_whiteout(
 	return r < 0 ? r : put(lt, parent, name, inode, err);
 }
 
+static bool is_whiteout(const char *name)
+{
+	return !strncmp(name, WHITEOUT, strlen(WHITEOUT)) && name[strlen(WHITEOUT)];
+}
+
 /* Return: 1 it was none. */
 static int try_whiteout(
 	struct layer_tree *lt, struct tree_inode *parent, const char *name, struct err *err)
 {
 	const char *hidden = name + strlen(WHITEOUT);
 
-	if (strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0 || !*hidden)
+	if (!is_whiteout(name))
 		return 1;
 	if (!strcmp(name, WHITEOUT_ALL))
 		parent->opaque = true;
@@ -422,8 +430,11 @@ static int on_entry(void *ctx, const struct tar_entry *e, struct err *err)
 	if (!lt->path_len)
 		return add_root(lt, e, err);
 	r = find_parent(lt, &parent, &name, err);
+	/* Of a directory that became something else, umoci goes on to say what went. */
+	if (r == -ENOTDIR && is_whiteout(name))
+		return 0;
 	if (r < 0)
-		return r;
+		return walk_error(lt->path, r, err);
 	r = try_whiteout(lt, parent, name, err);
 	return r == 1 ? add_by_type(lt, parent, name, e, err) : r;
 }

@@ -192,8 +192,13 @@ static void test_whiteouts(void **state)
 	(void)tb_file(&b, "away/.wh.passwd", "");
 	(void)tb_file(&b, ".wh.", "plain");
 	(void)tb_file(&b, ".wh..wh.plnk", "");
+	/* As umoci writes it when a directory became a file: whiteouts of what was in it. */
+	(void)tb_file(&b, "was-folder", "file");
+	(void)tb_file(&b, "was-folder/.wh.gone", "");
+	(void)tb_file(&b, "was-folder/sub/.wh..wh..opq", "");
 	tb_end(&b);
 	e = image(&b, &fd);
+	check_text(e, "was-folder", "file");
 	assert_int_equal(erofs_lookup(e, "etc/passwd", false, &i, NULL), 0);
 	assert_true(S_ISCHR(i.mode) && i.rdev == 0);
 	check_text(e, ".wh.", "plain");
