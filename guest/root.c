@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "guest/disks.h"
@@ -29,6 +30,9 @@
 #define OPTIONS_MAX 4096
 
 #define LAYERS_MAX 64
+
+/* Of names and of each value: the kernel's own limit, linux/limits.h. */
+#define XATTRS_MAX 65536
 
 /* ---- checks ---- */
 
@@ -143,11 +147,67 @@ static int mount_upper(const struct root_upper *upper, struct err *err)
 	return ret < 0 ? err_wrap(err, "mount the disk for what is written") : 0;
 }
 
+/* An overlay's own attributes mean something else on its upper directory. */
+static int copy_xattr(const char *name)
+{
+	char value[XATTRS_MAX];
+	ssize_t len;
+
+	if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0)
+		return 0;
+	len = lgetxattr(LOWER, name, value, sizeof(value));
+	if (len < 0 || lsetxattr(UPPER_DIR, name, value, (size_t)len, 0) < 0)
+		return errno == ENOTSUP ? 0 : -errno;
+	return 0;
+}
+
+static int copy_xattrs(void)
+{
+	char names[XATTRS_MAX];
+	ssize_t len = llistxattr(LOWER, names, sizeof(names));
+	int ret = 0;
+
+	if (len < 0)
+		return errno == ENOTSUP ? 0 : -errno;
+	for (const char *p = names; p < names + len && ret == 0; p += strlen(p) + 1)
+		ret = copy_xattr(p);
+	return ret;
+}
+
+/*
+ * The root of an overlay shows what its upper directory has, never what the image has. So a new
+ * one gets what the image says: owner before mode, which it may change, and the time last. One
+ * that an overlay had before is left as that left it; the work directory tells.
+ */
+static int copy_root_attributes(void)
+{
+	struct timespec times[2];
+	struct stat st;
+	int ret;
+
+	if (lstat(WORK_DIR "/work", &st) == 0)
+		return 0;
+	if (lstat(LOWER, &st) < 0 || lchown(UPPER_DIR, st.st_uid, st.st_gid) < 0 ||
+		chmod(UPPER_DIR, st.st_mode & 07777) < 0)
+		return -errno;
+	ret = copy_xattrs();
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	if (ret == 0 && utimensat(AT_FDCWD, UPPER_DIR, times, AT_SYMLINK_NOFOLLOW) < 0)
+		ret = -errno;
+	return ret;
+}
+
 static int mount_overlay(struct err *err)
 {
+	int ret;
+
 	if ((mkdir(UPPER_DIR, 0755) < 0 && errno != EEXIST) ||
 		(mkdir(WORK_DIR, 0755) < 0 && errno != EEXIST))
 		return err_set(err, errno, "prepare the disk for what is written");
+	ret = copy_root_attributes();
+	if (ret < 0)
+		return err_set(err, ret, "give the root directory what the image says of it");
 	if (mount("overlay", NEW_ROOT, "overlay", 0,
 		    "lowerdir=" LOWER ",upperdir=" UPPER_DIR ",workdir=" WORK_DIR) < 0)
 		return err_set(err, errno, "lay the writable file system over the image");
