@@ -6,12 +6,14 @@ Environment:
 """
 import os
 import pathlib
+import sys
 
 import pytest
 
-from images import Tool
-
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path += [str(SOURCE / "tests/common"), str(SOURCE / "tests/image")]
+
+from judges import Tool  # noqa: E402 (needs the path)
 
 
 @pytest.fixture(scope="session")

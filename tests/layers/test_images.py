@@ -8,68 +8,11 @@ import tarfile
 
 import pytest
 
-from images import Tar, check_image, mounted, run, tree
+from judges import check_image, mounted
+from tars import TIME, Tar, base_layer, gnu_tar, populate
+from trees import run, tree
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-TIME = 1600000000
-ACL = bytes.fromhex("02000000 01000600ffffffff 02000700e8030000 04000400ffffffff 10000700ffffffff 20000400ffffffff")
-CAP = bytes.fromhex("0100000200040000000000000000000000000000")
-
-
-def populate(root, xattrs=True):
-    """A folder with one of everything."""
-    (root / "dir/sub/empty").mkdir(parents=True)
-    (root / "dir/sub/file").write_text("hello")
-    (root / "dir/zero").write_text("")
-    (root / "dir/big").write_bytes(os.urandom(50000))
-    os.link(root / "dir/big", root / "dir/sub/same")
-    os.link(root / "dir/big", root / "again")
-    os.symlink("dir/sub/file", root / "link")
-    os.symlink("x" * 3000, root / "long link")
-    os.symlink("/nowhere", root / "dangling")
-    os.link(root / "link", root / "link too", follow_symlinks=False)
-    os.mkfifo(root / "fifo")
-    os.mknod(root / "null", 0o20666, os.makedev(1, 3))
-    os.mknod(root / "disk", 0o60660, os.makedev(259, 300))
-    (root / ("n" * 255)).write_text("long name")
-    (root / ("p" * 120) / ("q" * 120) / ("r" * 120)).mkdir(parents=True)
-    (root / ("p" * 120) / ("q" * 120) / ("r" * 120) / "deep").write_text("deep")
-    for name in "+plus", "!bang", "-minus", ".hidden", "..dots", "\xfcml\xe4ut", "tab\there":
-        (root / name).write_text(name)
-    (root / os.fsdecode(b"\xff\xfe raw")).write_text("bytes")
-    with open(root / "sparse", "wb") as f:
-        f.truncate(3_000_000)
-        for at in 0, 100_000, 1_500_000, 2_999_990:
-            f.seek(at)
-            f.write(b"data here!")
-    with open(root / "hole", "wb") as f:
-        f.truncate(1_000_000)
-    if xattrs:
-        os.setxattr(root / "dir/big", "security.capability", CAP)
-        os.setxattr(root / "dir/sub/file", "user.long", os.urandom(2000))
-        os.setxattr(root / "dir/sub/file", "user.empty", b"")
-        os.setxattr(root / "dir/sub/file", "trusted.t", b"t")
-        os.setxattr(root / "dir", "user.onadir", b"yes")
-        os.setxattr(root / "dir/zero", "system.posix_acl_access", ACL)
-        os.setxattr(root / "dir", "system.posix_acl_default", ACL)
-    os.chown(root / "dir/zero", 1000, 1000)
-    os.chown(root / "dir/sub", 70000, 3_000_000_000)
-    os.chown(root / "dangling", 5, 6, follow_symlinks=False)
-    os.chmod(root / "dir/sub/file", 0o6751)
-    os.chmod(root / "dir", 0o1777)
-    for i, (folder, dirs, files) in enumerate(os.walk(root, topdown=False)):
-        for name in [*files, *dirs]:
-            os.utime(os.path.join(folder, name), ns=(0, (TIME + i) * 10**9 + i * 1001), follow_symlinks=False)
-    os.chmod(root, 0o711)
-    os.chown(root, 12, 34)
-    os.utime(root, (TIME, TIME))
-    return root
-
-
-def gnu_tar(root, *options):
-    return subprocess.run(["tar", "-C", root, "-c", *options, "."], stdout=subprocess.PIPE, check=True).stdout
-
-
 @pytest.mark.parametrize("options", [
     ["--format=gnu", "-S"],
     ["--format=gnu"],
@@ -138,13 +81,6 @@ def test_pax_records(tool, tmp_path):
     check_image(tool, tmp_path, [want_all], ["gzip"], ignore=[(".", "mtime")])
     with mounted(tmp_path / "layer0.erofs", tmp_path / "mnt") as root:
         assert os.stat(root / "neg").st_mtime_ns == -5_250_000_000
-
-
-def base_layer():
-    t = Tar().add("./").add("bin/").add("bin/a", "a").add("bin/b", "b").link("bin/a2", "bin/a").add("etc/", mode=0o700)
-    t.add("etc/x", "x").add("etc/sub/").add("etc/sub/y", "y").add("opt/").add("opt/one", "1").add("opt/two", "2")
-    t.add("usr/").add("usr/lib/").add("usr/lib/l1", "l1").symlink("lib", "usr/lib").add("file", "f").add("var/", uid=9)
-    return t.add("var/log/").add("var/log/messages", "m").done()
 
 
 def test_whiteouts(tool, tmp_path):
