@@ -12,12 +12,14 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from sandbox import Msb
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+sys.path += [str(SOURCE / "tests/common"), str(SOURCE / "tests/image")]
 CACHE = pathlib.Path(os.environ.get("MSB_CACHE", SOURCE / ".cache"))
 ENGINE = os.environ.get("MSB_TEST_ENGINE", "qemu")
 

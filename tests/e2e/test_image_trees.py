@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images as seen by a program in the guest: path by path what umoci unpacks of the same layers (treeimages.py).
+
+The program (treelist.c) looks twice. At the image's disk, mounted once more: there everything has to be equal. And at the
+root, below what the guest mounts in it (/dev, /proc, /sys, ...), where as_booted() says what may differ: an overlay's idea of
+link counts, and what msb itself writes into a root.
+"""
+import copy
+import os
+import pathlib
+
+import pytest
+
+import treeimages
+from conftest import make_root
+from trees import differences, parse, treelist
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+OURS = "etc/hosts", "etc/resolv.conf"
+BY_HAND = "hard_links", "many_layers", "names", "records", "dialects", "huge_sparse", "umoci", "buildah"
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="impossible here: unpacking devices needs root")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    return {**os.environ, "MSB_HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+def load(msb, home, made, name):
+    result = msb.call("load", "-q", "-i", made.archive, "-t", name, env=home)
+    assert result.code == 0, result.err
+    return name
+
+
+def look(msb, *root, sources=("/", "/dev/vda"), **options):
+    """The trees seen by the guest; the program lies in /dev, where it hides nothing of the image."""
+    result = msb.run("-v", f"{treelist()}:/dev/treelist:ro", "--entrypoint", "", "-u", "0", "-w", "/", *root, "--", "/dev/treelist", *sources,
+                     seconds=120, **options)
+    assert result.code == 0, result.err
+    seen = parse(os.fsdecode(result.out))
+    return [seen[source] for source in sources]
+
+
+def touched(tree, path):
+    """Something was made in this folder. An overlay does not count the links of a folder that is on both of its sides."""
+    tree[path].update(mtime=None, nlink=1)
+
+
+def as_booted(want):
+    """
+    The tree of a running guest, where None stands for anything. The root directory is always on both sides of the overlay,
+    with all attributes of the image's but that count. What a guest needs and the image has not is made.
+    """
+    tree = copy.deepcopy(want)
+    tree["."]["nlink"] = 1
+    new = {"owner": (0, 0), "mtime": None, "nlink": 2, "rdev": None, "link": None, "size": 0, "data": None, "xattrs": {}}
+    for path, mode in ("dev", 0o40755), ("proc", 0o40755), ("sys", 0o40755), ("etc", 0o40755), ("tmp", 0o40755):
+        if path not in tree:
+            tree[path] = {**new, "mode": oct(mode), "names": [path]}
+            touched(tree, ".")
+        elif path == "etc":
+            touched(tree, path)
+    for path in OURS:
+        tree[path] = {**new, "mode": "0o100644", "nlink": 1, "size": None, "names": [path]}
+    return tree
+
+
+def compare(want, got, ignore=()):
+    anything = [(path, key) for path, entry in want.items() for key, value in entry.items()
+                if value is None and key in ("mtime", "size")] + [(path, "data") for path in OURS]
+    wrong = differences(want, got, {*anything, *ignore})
+    if wrong: # not assert: its picture of two trees takes minutes
+        pytest.fail(f"{len(wrong)} differences:\n" + "\n".join(wrong[:20]), pytrace=False)
+
+
+def check(made, seen):
+    root, disk = seen
+    compare(made.want, disk, made.ignore)
+    compare(as_booted(made.want), root, made.ignore)
+
+
+@pytest.fixture(scope="session")
+def whiteouts(tmp_path_factory):
+    return treeimages.whiteouts(tmp_path_factory.mktemp("whiteouts"))
+
+
+@pytest.mark.lab
+@pytest.mark.engine
+def test_whiteouts(msb, home, whiteouts):
+    check(whiteouts, look(msb, load(msb, home, whiteouts, "whiteouts"), env=home))
+
+
+def test_whiteouts_with_memory_on_top(msb, home, whiteouts):
+    check(whiteouts, look(msb, "--root-disk", "tmpfs", load(msb, home, whiteouts, "whiteouts"), env=home))
+
+
+def test_whiteouts_in_one_image(msb, whiteouts, tmp_path):
+    """What a kernel gets that cannot mount metadata and layers together."""
+    flat = treeimages.flatten(SOURCE / "out/release/tests/layers/layertool", whiteouts, tmp_path)
+    check(whiteouts, look(msb, "--fstype", "erofs", flat))
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_tree(msb, home, tmp_path, kind):
+    made = getattr(treeimages, kind)(tmp_path)
+    check(made, look(msb, load(msb, home, made, kind), env=home))
+
+
+def test_mmdebstrap(msb, home, tmp_path):
+    made = treeimages.mmdebstrap(tmp_path, make_root("debian"))
+    root, = look(msb, load(msb, home, made, "debian"), sources=["/"], env=home)
+    compare(as_booted(made.want), root)
+
+
+def test_what_is_missing_is_made(msb, home, tmp_path):
+    made = treeimages.bare(tmp_path)
+    root, disk = look(msb, load(msb, home, made, "bare"), env=home)
+    compare(made.want, disk)
+    assert sorted(root) == [".", "dev", "etc", *OURS, "only", "proc", "sys", "tmp"]
+    compare(as_booted(made.want), root)
