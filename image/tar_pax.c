@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "image/tar_internal.h"
+#include "lib/base64.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/num.h"
@@ -135,40 +136,6 @@ static size_t url_decode(char *s, size_t len)
 		}
 	}
 	return n;
-}
-
-static int base64_digit(char c)
-{
-	static const char set[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *p = c ? strchr(set, c) : NULL;
-
-	return p ? (int)(p - set) : -1;
-}
-
-/* Padding is optional: libarchive leaves it out. */
-static int base64_decode(const char *s, size_t len, uint8_t *dst, size_t *ret)
-{
-	uint32_t acc = 0;
-	unsigned bits = 0;
-	size_t n = 0;
-
-	while (len && s[len - 1] == '=')
-		len--;
-	for (size_t i = 0; i < len; i++) {
-		int d = base64_digit(s[i]);
-
-		if (d < 0)
-			return -EBADMSG;
-		acc = acc << 6 | (uint32_t)d;
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			dst[n++] = (uint8_t)(acc >> bits);
-		}
-	}
-	*ret = n;
-	return 0;
 }
 
 static int xattr_libarchive(const struct record *rec, const char *name, size_t name_len,

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base64.h"
 #include "lib/buf.h"
 #include "lib/cleanup.h"
 #include "lib/io.h"
@@ -39,48 +40,6 @@ void ca_set_release(struct ca_set *set)
 }
 
 /* --- reading --- */
-
-static int base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes over itself into @dst, which has room for 3/4 of @len. Return: bytes; -EBADMSG. */
-static ssize_t base64_decode(const char *text, size_t len, uint8_t *dst)
-{
-	uint32_t bits = 0;
-	unsigned have = 0, padding = 0;
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		int v = base64_value(text[i]);
-
-		if (text[i] == '\n' || text[i] == '\r' || text[i] == ' ' || text[i] == '\t')
-			continue;
-		if (text[i] == '=') {
-			padding++;
-			continue;
-		}
-		if (v < 0 || padding)
-			return -EBADMSG;
-		bits = bits << 6 | (uint32_t)v;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			dst[n++] = (uint8_t)(bits >> have);
-		}
-	}
-	/* what is left over are the zero bits in front of the padding */
-	if (padding > 2 || have >= 6 || (bits & ((1u << have) - 1)))
-		return -EBADMSG;
-	return (ssize_t)n;
-}
 
 /* A certificate is one SEQUENCE and nothing behind it (X.690 8.1, definite lengths only). */
 static bool is_sequence(const uint8_t *der, size_t len)
@@ -135,16 +94,15 @@ static int add(struct ca_set *set, uint8_t *der, size_t len)
 static int add_section(struct ca_set *set, const char *text, size_t len)
 {
 	uint8_t *der;
-	ssize_t n;
+	size_t n;
 
 	if (len > 2 * CERT_MAX)
 		return 0;
 	der = malloc(len + 1);
 	if (!der)
 		return -ENOMEM;
-	n = base64_decode(text, len, der);
-	if (n > 0 && is_sequence(der, (size_t)n))
-		return add(set, der, (size_t)n);
+	if (base64_decode(text, len, der, &n) == 0 && n > 0 && is_sequence(der, n))
+		return add(set, der, n);
 	free(der);
 	return 0;
 }
