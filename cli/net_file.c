@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/conf_fields.h"
 #include "cli/yaml_file.h"
 #include "lib/cleanup.h"
 #include "lib/json.h"
@@ -16,29 +17,11 @@
 
 /* ---- what may stand in it ---- */
 
-/* struct field - one key of a map; check() says whether the value will do */
-struct field {
-	const char *key;
-	int (*check)(const struct field *f, const json_t *v, struct err *err);
-	int (*check_item)(const char *text, struct err *err); /* of a list */
-	const struct field *fields;			      /* of a map */
-};
-
-static int bad(const struct field *f, const char *want, struct err *err)
-{
-	return err_msg(err, EINVAL, "'%s' is not %s", f->key, want);
-}
-
-static int check_bool(const struct field *f, const json_t *v, struct err *err)
-{
-	return json_is_boolean(v) ? 0 : bad(f, "true or false", err);
-}
-
-static int check_count(const struct field *f, const json_t *v, struct err *err)
+static int check_count(const struct conf_field *f, const json_t *v, struct err *err)
 {
 	if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= UINT32_MAX)
 		return 0;
-	return bad(f, "a number of connections", err);
+	return conf_bad(f, "a number of connections", err);
 }
 
 static bool is_preset(const char *word)
@@ -46,9 +29,9 @@ static bool is_preset(const char *word)
 	return word && (!strcmp(word, "none") || !strcmp(word, "public") || !strcmp(word, "open"));
 }
 
-static int check_preset(const struct field *f, const json_t *v, struct err *err)
+static int check_preset(const struct conf_field *f, const json_t *v, struct err *err)
 {
-	return is_preset(json_string_value(v)) ? 0 : bad(f, "none, public or open", err);
+	return is_preset(json_string_value(v)) ? 0 : conf_bad(f, "none, public or open", err);
 }
 
 /* "500ms", "5s", "2m", "1h", "5" (seconds) */
@@ -77,31 +60,13 @@ static int parse_duration_ms(const char *s, uint64_t *ret)
 	return -EINVAL;
 }
 
-static int check_duration(const struct field *f, const json_t *v, struct err *err)
+static int check_duration(const struct conf_field *f, const json_t *v, struct err *err)
 {
 	const char *s = json_string_value(v);
 	uint64_t ms;
 
-	return s && parse_duration_ms(s, &ms) == 0 ? 0 : bad(f, "a duration such as \"5s\"", err);
-}
-
-static int check_list(const struct field *f, const json_t *v, struct err *err)
-{
-	size_t i;
-	json_t *item;
-	int rc = json_is_array(v) ? 0 : bad(f, "a list", err);
-
-	json_array_foreach((json_t *)v, i, item)
-	{
-		if (rc == 0 && !json_is_string(item))
-			rc = bad(f, "a list of texts", err);
-		if (rc == 0 && f->check_item) {
-			rc = f->check_item(json_string_value(item), err);
-			if (rc < 0)
-				rc = err_wrap(err, "%s", f->key);
-		}
-	}
-	return rc;
+	return s && parse_duration_ms(s, &ms) == 0 ? 0
+						   : conf_bad(f, "a duration such as \"5s\"", err);
 }
 
 /* A target: what follows '@' in a rule. */
@@ -131,79 +96,51 @@ static int check_nameserver(const char *text, struct err *err)
 	return net_config_add_nameserver(&c, text, err);
 }
 
-static int check_map(const struct field *f, const json_t *v, struct err *err);
-
 /* Interception is not there yet, and must not look as if it were. */
-static int check_tls(const struct field *f, const json_t *v, struct err *err)
+static int check_tls(const struct conf_field *f, const json_t *v, struct err *err)
 {
-	int rc = check_map(f, v, err);
+	int rc = conf_check_map(f, v, err);
 
 	if (rc == 0 && json_is_true(json_object_get(v, "enabled")))
 		return err_msg(err, ENOTSUP, "'tls': TLS interception is not supported");
 	return rc;
 }
 
-static const struct field dns_fields[] = {
-	{ "rebind_protection", check_bool },
-	{ "nameservers", check_list, .check_item = check_nameserver },
+static const struct conf_field dns_fields[] = {
+	{ "rebind_protection", conf_check_bool },
+	{ "nameservers", conf_check_list, .check_item = check_nameserver },
 	{ "query_timeout", check_duration },
 	{ 0 },
 };
 
-static const struct field tls_fields[] = {
-	{ "enabled", check_bool },
-	{ "bypass", check_list },
-	{ "verify_upstream", check_bool },
-	{ "block_quic", check_bool },
+static const struct conf_field tls_fields[] = {
+	{ "enabled", conf_check_bool },
+	{ "bypass", conf_check_list },
+	{ "verify_upstream", conf_check_bool },
+	{ "block_quic", conf_check_bool },
 	{ 0 },
 };
 
-static const struct field root_fields[] = {
+static const struct conf_field root_fields[] = {
 	{ "policy", check_preset },
-	{ "allow", check_list, .check_item = check_target },
-	{ "deny", check_list, .check_item = check_target },
-	{ "ports", check_list, .check_item = check_port },
-	{ "dns", check_map, .fields = dns_fields },
+	{ "allow", conf_check_list, .check_item = check_target },
+	{ "deny", conf_check_list, .check_item = check_target },
+	{ "ports", conf_check_list, .check_item = check_port },
+	{ "dns", conf_check_map, .fields = dns_fields },
 	{ "tls", check_tls, .fields = tls_fields },
-	{ "trust_host_cas", check_bool },
-	{ "strict", check_bool },
+	{ "trust_host_cas", conf_check_bool },
+	{ "strict", conf_check_bool },
 	{ "max_connections", check_count },
 	{ "max_tcp_connections", check_count },
 	{ "max_udp_connections", check_count },
 	{ 0 },
 };
 
-static int check_key(const struct field *fields, const char *key, const json_t *v, struct err *err)
-{
-	for (const struct field *f = fields; f->key; f++) {
-		if (strcmp(f->key, key) == 0)
-			return json_is_null(v) ? bad(f, "given", err) : f->check(f, v, err);
-	}
-	return err_msg(err, EINVAL, "unknown field '%.60s'", key);
-}
-
-static int check_map(const struct field *f, const json_t *v, struct err *err)
-{
-	const char *key;
-	json_t *value;
-
-	if (!json_is_object(v))
-		return bad(f, "a map", err);
-	json_object_foreach((json_t *)v, key, value)
-	{
-		int rc = check_key(f->fields, key, value, err);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 /* ---- reading ---- */
 
 static int merge(struct net_file *f, json_t *root, struct err *err)
 {
-	static const struct field top = { "network", check_map, .fields = root_fields };
+	static const struct conf_field top = { "network", conf_check_map, .fields = root_fields };
 	cleanup_json json_t *map = NULL;
 	int rc;
 
@@ -211,7 +148,7 @@ static int merge(struct net_file *f, json_t *root, struct err *err)
 		map = json_pack("{sO}", "policy", root);
 	else
 		map = json_incref(root);
-	rc = check_map(&top, map, err);
+	rc = conf_check_map(&top, map, err);
 	if (rc < 0)
 		return rc;
 	if (!f->root)
