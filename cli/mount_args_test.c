@@ -42,6 +42,13 @@ static void reads_every_kind(void **state)
 	assert_string_equal(m.fstype, "xfs");
 	m = parsed(&args, MOUNT_IMAGE, "./x.img:/i:format=vmdk");
 	assert_int_equal(m.format, BLOCK_VMDK);
+	m = parsed(&args, MOUNT_HOST,
+		"/o:/o:stat-virt=strict,host-perms=mirror,uid=7,gid=0,quota=none,,"
+		"follow-root-symlinks");
+	assert_true(m.stat == MOUNT_STAT_STRICT && m.perms == MOUNT_PERMS_MIRROR);
+	assert_true(m.has_ids && m.uid == 7 && m.gid == 0 && m.no_quota && m.follow_links);
+	m = parsed(&args, MOUNT_HOST_FILE, "/p:/p:stat-virt=relaxed,host-perms=private");
+	assert_true(m.stat == MOUNT_STAT_RELAXED && m.perms == MOUNT_PERMS_PRIVATE && !m.has_ids);
 	m = parsed(&args, MOUNT_TMPFS, "/t");
 	assert_int_equal(m.size_mib, 0);
 	m = parsed(&args, MOUNT_TMPFS, "/u:64M:noexec");
@@ -64,7 +71,23 @@ static void refuses(void **state)
 		{ MOUNT_HOST, "/a:g", "SOURCE:GUEST" },
 		{ MOUNT_HOST, "/a:/", "absolute" },
 		{ MOUNT_HOST, "/a:/g/../h", "'..'" },
-		{ MOUNT_HOST, "/a:/g:suid", "unknown" },
+		{ MOUNT_HOST, "/a:/g:suid", "unsupported mount option" },
+		{ MOUNT_HOST, "/a:/g:bogus", "unknown mount option 'bogus': there are ro, rw" },
+		{ MOUNT_HOST, "/a:/g,ro", "options stand behind a colon: /g:ro" },
+		{ MOUNT_HOST, "/a:/g:uid=1", "go together" },
+		{ MOUNT_HOST, "/a:/g:uid=1,gid=4294967295", "gid" },
+		{ MOUNT_HOST, "/a:/g:stat-virt=on", "strict, relaxed, off" },
+		{ MOUNT_HOST, "/a:/g:host-perms=all", "private, mirror" },
+		{ MOUNT_HOST, "/a:/g:stat-virt=off,host-perms=mirror", "host's already" },
+		{ MOUNT_HOST, "/a:/g:stat-virt=off,uid=1,gid=1", "owners are the host's" },
+		{ MOUNT_HOST, "a:/g:follow-root-symlinks", "is a named volume" },
+		{ MOUNT_HOST, "a:/g:kind=disk,size=1G", "not valid here" },
+		{ MOUNT_HOST_FILE, "/a:/g:quota=none", "not valid here" },
+		{ MOUNT_IMAGE, "/a:/g:stat-virt=off", "not valid here" },
+		{ MOUNT_TMPFS, "/t:uid=1,gid=1", "not valid here" },
+		{ MOUNT_VOLUME, "a:/g:kind=disk,size=1G,quota=1G", "quota= is for folders" },
+		{ MOUNT_VOLUME, "a:/g:kind=disk,size=1G,stat-virt=strict", "stat-virt= is for" },
+		{ MOUNT_TMPFS, "/t:ro:ro", "PATH[:SIZE][:OPTIONS], not '/t:ro:ro'" },
 		{ MOUNT_HOST, "/a:/g:ro,rw", "twice" },
 		{ MOUNT_HOST, "/a:/g:quota", "takes a value" },
 		{ MOUNT_HOST, "/a:/g:ro=1", "takes no value" },
@@ -91,6 +114,15 @@ static void refuses(void **state)
 	}
 	assert_int_equal(args.n, 1);
 	mount_args_release(&args);
+}
+
+static void knows_what_is_below(void **state)
+{
+	assert_true(mount_is_below("/a/b", "/a"));
+	assert_true(mount_is_below("//a///b/c", "/a/b/"));
+	assert_false(mount_is_below("/a", "/a/"));
+	assert_false(mount_is_below("/a", "/a/b"));
+	assert_false(mount_is_below("/ab", "/a"));
 }
 
 static void knows_roots(void **state)
@@ -134,6 +166,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_kind),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(knows_what_is_below),
 		cmocka_unit_test(knows_roots),
 		cmocka_unit_test(reads_root_disks),
 	};

@@ -203,6 +203,13 @@ static int set_rm(void *target, const char *value, struct err *err)
 	return add_patch(target, PATCH_REMOVE, value, err);
 }
 
+static int set_fs_conf(void *target, const char *value, struct err *err)
+{
+	int rc = fs_file_load(&((struct run_args *)target)->fs_file, value, err);
+
+	return rc == -EINVAL ? -EDOM : rc; /* the options are right, the file is not */
+}
+
 /* ---- the rest ---- */
 
 static int set_tty(void *target, const char *value, struct err *err)
@@ -277,6 +284,8 @@ const struct option_row run_options[] = {
 	{ 0, "copy-dir", "HOST:GUEST", "a folder only", set_copy_dir },
 	{ 0, "mkdir", "GUEST", "make a folder in the root first; repeatable", set_mkdir },
 	{ 0, "rm", "GUEST", "remove something from the root first; repeatable", set_rm },
+	{ 0, "fs-conf", "FILE", "take mounts and changes to the root from a YAML file; repeatable",
+		set_fs_conf },
 	{ 't', "tty", NULL, "give the command a terminal (default if msb has one)", set_tty },
 	{ 0, "no-tty", NULL, "give it none", set_no_tty },
 	{ 0, "engine", "ENGINE", "auto, kvm or qemu (default: MSB_ENGINE, else auto)", set_engine },
@@ -315,7 +324,9 @@ static int check_root(const struct run_args *args, struct err *err)
 			args->image);
 	if (args->patches.n && kind == ROOT_DISK && !image)
 		return err_msg(err, EDOM,
-			"--copy, --mkdir and --rm are for images and folders, not for disk images");
+			"changes to the root (--copy, --mkdir, --rm, patches of --fs-conf) are for "
+			"images and folders: '%s' is a disk image",
+			args->image);
 	return 0;
 }
 
@@ -329,7 +340,9 @@ static int parse(int argc, char **argv, struct run_args *args, struct err *err)
 	if (n > 1)
 		return err_msg(err, EINVAL,
 			"unexpected argument '%s'; the command goes behind '--'", argv[rest]);
-	rc = net_args_finish(&args->net, err);
+	rc = fs_file_finish(&args->fs_file, &args->mounts, &args->patches, err);
+	if (rc == 0)
+		rc = net_args_finish(&args->net, err);
 	if (rc < 0)
 		return rc;
 	if (n == 0 && !args->net.show)
@@ -365,6 +378,7 @@ void run_args_release(struct run_args *args)
 	free(args->env);
 	mount_args_release(&args->mounts);
 	patch_args_release(&args->patches);
+	fs_file_release(&args->fs_file);
 	upper_arg_release(&args->upper);
 	net_args_release(&args->net);
 	memset(args, 0, sizeof(*args));

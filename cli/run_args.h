@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/fs_file.h"
 #include "cli/mount_args.h"
 #include "cli/net_args.h"
 #include "cli/options.h"
@@ -30,6 +31,7 @@ struct run_args {
 	const char *user;
 	struct mount_args mounts;
 	struct patch_args patches;
+	struct fs_file fs_file; /* merged into mounts and patches once all is parsed */
 	struct upper_arg upper;
 	const char *fstype;	/* of a root that is a disk image; NULL: what the guest finds */
 	const char *entrypoint; /* in place of the image's */

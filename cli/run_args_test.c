@@ -101,7 +101,7 @@ static void refuses_wrong_input(void **state)
 	expect_error(WORDS("-v", "/h:g", "r"), EDOM, "SOURCE:GUEST");
 	expect_error(WORDS("-v", "/h://", "r"), EDOM, "not '/'");
 	expect_error(WORDS("-v", "/h:/a/../b", "r"), EDOM, "'..'");
-	expect_error(WORDS("-v", "/h:/a,b", "r"), EDOM, "may not hold");
+	expect_error(WORDS("-v", "/h:/a,b", "r"), EDOM, "behind a colon");
 	expect_error(WORDS("-v", "/h:/g:rx", "r"), EDOM, "'rx'");
 	expect_error(WORDS("-v", "/h:/g", "-v", "/i:/g", "r"), EDOM, "two mounts");
 	expect_error(WORDS("--log-level", "loud", "r"), EINVAL, "no level 'loud'");

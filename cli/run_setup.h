@@ -14,11 +14,13 @@
 
 #define SETUP_TAG_MAX 24
 
-/* struct setup_share - one tag; @file: entries that are single files of the host */
+/* struct setup_share - one tag; @extra: also single files of the host */
 struct setup_share {
 	char tag[SETUP_TAG_MAX];
 	int fd;
 	bool read_only;
+	enum fs_owner_mode owner;
+	struct fs_records records;
 	uint64_t quota;
 	struct fs_extra extra[MOUNT_ARGS_MAX + 1];
 	unsigned n_extra;

@@ -51,7 +51,13 @@ struct setup_share *setup_add_share(
 		(void)err_msg(err, E2BIG, "more than %d shared folders", VM_MAX_FS - 1);
 		return NULL;
 	}
-	*share = (struct setup_share){ .fd = fd, .read_only = read_only };
+	*share = (struct setup_share){
+		.fd = fd,
+		.read_only = read_only,
+		/* Only root can give files away; others keep the guest's idea of owners. */
+		.owner = geteuid() == 0 ? FS_OWNER_HOST : FS_OWNER_XATTR,
+		.records = { .packed = true },
+	};
 	(void)snprintf(share->tag, sizeof(share->tag), "%.16s", tag);
 	if (s->n_shares++ > 0)
 		make_unique(share->tag, s->n_shares);
@@ -194,9 +200,6 @@ const struct image_config *setup_config(const struct run_setup *s)
 
 void setup_describe_machine(struct run_setup *s, struct vm_config *cfg)
 {
-	/* Only root can give files away; others keep the guest's idea of owners in an xattr. */
-	enum fs_owner_mode owner = geteuid() == 0 ? FS_OWNER_HOST : FS_OWNER_XATTR;
-
 	s->share[0].extra[0] = (struct fs_extra){
 		.name = "init.krun", .data = agentd_blob, .len = agentd_blob_len, .mode = 0755
 	};
@@ -210,7 +213,8 @@ void setup_describe_machine(struct run_setup *s, struct vm_config *cfg)
 			.cfg = { .root_fd = share->fd,
 				.read_only = share->read_only,
 				.quota = share->quota,
-				.owner = owner,
+				.owner = share->owner,
+				.records = share->records,
 				.extra = share->extra,
 				.n_extra = share->n_extra },
 		};

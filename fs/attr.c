@@ -86,6 +86,16 @@ static void owner_apply(struct owner *o, const struct fuse_setattr_in *in, bool 
 		o->gid = in->gid;
 }
 
+/* Where the host is to see it: what is a file or a folder for the guest too gets its mode. */
+static int mirror_mode(struct fs_req *r, const struct owner *owner)
+{
+	if (r->fs->records.perms != FS_PERMS_MIRROR || !(r->arg.setattr.valid & FATTR_MODE))
+		return 0;
+	if (!S_ISREG(owner->mode) && !S_ISDIR(owner->mode))
+		return 0;
+	return node_chmod(r->fs, r->node, owner_host_mode(r->fs, owner->mode));
+}
+
 static int setattr_owner_xattr(struct fs_req *r)
 {
 	const struct fuse_setattr_in *in = &r->arg.setattr;
@@ -107,8 +117,10 @@ static int setattr_owner_xattr(struct fs_req *r)
 	rc = owner_get(r->fs, node, &stx, &owner);
 	if (rc == 0) {
 		owner_apply(&owner, in, node->type == S_IFDIR);
-		rc = owner_set(r->fs, node, &owner);
+		rc = mirror_mode(r, &owner);
 	}
+	if (rc == 0)
+		rc = owner_set(r->fs, node, &owner);
 	pthread_mutex_unlock(node_stripe(r->fs, node));
 	return rc;
 }

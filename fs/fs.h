@@ -53,6 +53,31 @@ struct fs_extra {
  */
 enum fs_owner_mode { FS_OWNER_HOST, FS_OWNER_XATTR };
 
+/* Where the host's file system keeps no user.* attributes: do without, refuse changes, refuse all.
+ */
+enum fs_record_need { FS_RECORD_IF_POSSIBLE, FS_RECORD_TO_WRITE, FS_RECORD_ALWAYS };
+
+/*
+ * The host's permission bits with FS_OWNER_XATTR; the owner may always read and write.
+ * CREATED: those that the client created it with; PRIVATE: none for others; MIRROR: the client's
+ */
+enum fs_perms { FS_PERMS_CREATED, FS_PERMS_PRIVATE, FS_PERMS_MIRROR };
+
+/*
+ * struct fs_records - how FS_OWNER_XATTR keeps owner and mode (images.md 5.2); zero is what libkrun
+ * does
+ * @packed: write records of 20 bytes, as microsandbox does, not "uid:gid:mode". Both are
+ *understood; so are regular files whose record says that they are symbolic links
+ * @has_ids: what has no record belongs to @uid, @gid if it is the server's, else to 65534
+ */
+struct fs_records {
+	enum fs_record_need need;
+	enum fs_perms perms;
+	bool packed, has_ids;
+	uid_t uid;
+	gid_t gid;
+};
+
 /*
  * struct fs_config - plain data
  * @root_fd: the served directory, O_PATH or O_RDONLY; borrowed during fs_server_new() only
@@ -72,11 +97,19 @@ struct fs_config {
 	int root_fd;
 	bool read_only;
 	enum fs_owner_mode owner;
+	struct fs_records records; /* FS_OWNER_XATTR only */
 	uint64_t quota;
 	const struct fs_extra *extra;
 	unsigned n_extra;
 	unsigned max_open, max_nodes, max_fds;
 };
+
+/*
+ * fs_takes_records() - does the file system of @fd (O_PATH will do) keep records, as
+ * FS_RECORD_ALWAYS needs it? Unless @read_only that is tried.
+ * Return: 0; -EOPNOTSUPP; -errno
+ */
+int fs_takes_records(int fd, bool read_only);
 
 /*
  * fs_server_new() - Return: 0 and *ret (fs_server_free()); -ENOTDIR root is no directory; -ENOSYS

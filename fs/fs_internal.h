@@ -112,6 +112,7 @@ struct fs_server {
 	int proc_fd; /* O_PATH on /proc/self/fd */
 	bool read_only;
 	enum fs_owner_mode owner;
+	struct fs_records records;
 	struct quota *quota; /* NULL: none */
 	const struct fs_extra *extra;
 	struct node_key *extra_dir; /* of each; all zero: the root, or nowhere */
@@ -308,18 +309,19 @@ struct owner {
 	uint32_t rdev; /* as on the wire */
 };
 
-/* owner_parse() - apply an override value to *owner, which holds the real values */
-void owner_parse(const char *value, size_t len, struct owner *owner);
+/* owner_parse() - apply an override value to *owner, which holds the real values. Return: is it
+ * one? */
+bool owner_parse(const char *value, size_t len, struct owner *owner);
 /* owner_get() - what the guest sees. Return: 0; -errno */
 int owner_get(struct fs_server *fs, struct node *node, const struct statx *stx, struct owner *ret);
 /* owner_set() - record it (FS_OWNER_XATTR only). Return: 0, also where the file system has no
- * xattrs; -errno */
+ * xattrs and need not; -errno */
 int owner_set(struct fs_server *fs, struct node *node, const struct owner *owner);
 /* owner_new_object() - give a just created object the owner and mode of the request. Return: 0;
  * -errno */
 int owner_new_object(
 	struct fs_req *r, struct node *parent, struct node *node, mode_t mode, uint32_t rdev);
-/* owner_host_mode() - the mode to create a host object with, for a guest mode with type bits */
+/* owner_host_mode() - the host object's mode, for a guest mode with type bits */
 mode_t owner_host_mode(const struct fs_server *fs, mode_t mode);
 uint32_t rdev_to_wire(unsigned maj, unsigned min);
 dev_t rdev_from_wire(uint32_t rdev);

@@ -10,9 +10,9 @@
  *
  * FS_OWNER_XATTR: the host object keeps the server's owner and a mode that lets the server work
  * on it, never setuid or setgid; owner, mode, type and device number for the guest are in the
- * xattr. Devices, FIFOs and sockets are empty regular files on the host. Symlinks cannot have
- * user xattrs: a server with privilege gives them to their owner for real, another one remembers
- * the owner while the node lives.
+ * xattr, as text or packed. Devices, FIFOs and sockets are empty regular files on the host.
+ * Symlinks cannot have user xattrs: a server with privilege gives them to their owner for real,
+ * another one remembers the owner while the node lives.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +26,13 @@
 
 #define OVERRIDE_XATTR "user.containers.override_stat"
 #define OVERRIDE_MAX   128
+#define PROBE_XATTR    "user.containers._probe"
+
+/* A packed record: version, three zeros, and as 32 bits uid, gid, mode with type, device number. */
+#define PACKED_LEN     20
+#define PACKED_VERSION 1
+
+#define NOBODY 65534
 
 uint32_t rdev_to_wire(unsigned maj, unsigned min)
 {
@@ -69,31 +76,80 @@ static mode_t mode_merge(mode_t real, mode_t value)
 	return type | (value & 07777);
 }
 
-void owner_parse(const char *value, size_t len, struct owner *owner)
+static bool parse_packed(const char *value, struct owner *owner)
+{
+	uint32_t mode = load_le32(value + 12);
+
+	owner->uid = load_le32(value + 4);
+	owner->gid = load_le32(value + 8);
+	/* A regular file may stand for a symbolic link, and holds its target. */
+	if (S_ISLNK(mode) && S_ISREG(owner->mode))
+		owner->mode = S_IFLNK | 0777;
+	else
+		owner->mode = mode_merge(owner->mode, mode);
+	if (S_ISCHR(owner->mode) || S_ISBLK(owner->mode))
+		owner->rdev = load_le32(value + 16);
+	return true;
+}
+
+bool owner_parse(const char *value, size_t len, struct owner *owner)
 {
 	const char *p = value, *end = value + len;
 	uint32_t mode;
 
+	if (len == PACKED_LEN && load_le32(value) == PACKED_VERSION)
+		return parse_packed(value, owner);
 	/* Fewer than three fields say nothing. */
 	const char *colon = memchr(value, ':', len);
 	if (!colon || !memchr(colon + 1, ':', (size_t)(end - colon - 1)))
-		return;
+		return false;
 	(void)field_parse(&p, end, 10, &owner->uid);
 	(void)field_parse(&p, end, 10, &owner->gid);
 	if (field_parse(&p, end, 8, &mode))
 		owner->mode = mode_merge(owner->mode, mode);
 	if (p < end && (S_ISCHR(owner->mode) || S_ISBLK(owner->mode)))
 		(void)field_parse(&p, end, 10, &owner->rdev);
+	return true;
+}
+
+/* images.md 5.2, identity map: who owns what the client has not recorded */
+static void owner_map(const struct fs_records *rec, struct owner *owner)
+{
+	bool ours = owner->uid == geteuid();
+
+	if (!rec->has_ids)
+		return;
+	owner->uid = ours ? rec->uid : NOBODY;
+	owner->gid = ours ? rec->gid : NOBODY;
 }
 
 static void owner_of_link(struct fs_server *fs, struct node *node, struct owner *owner)
 {
+	owner_map(&fs->records, owner);
 	pthread_mutex_lock(node_stripe(fs, node));
 	if (node->has_link_owner) {
 		owner->uid = node->link_uid;
 		owner->gid = node->link_gid;
 	}
 	pthread_mutex_unlock(node_stripe(fs, node));
+}
+
+/* What the record says; @code: errno if it could not be read. */
+static int owner_from_record(
+	struct fs_server *fs, const char *value, ssize_t len, int code, struct owner *ret)
+{
+	enum fs_record_need need = fs->records.need;
+
+	if (len >= 0 && (owner_parse(value, (size_t)len, ret) || need == FS_RECORD_IF_POSSIBLE))
+		return 0;
+	if (len >= 0 || code == ERANGE)
+		return need == FS_RECORD_IF_POSSIBLE ? 0 : -EIO;
+	if (code == EOPNOTSUPP && need == FS_RECORD_ALWAYS)
+		return -EIO;
+	if (code != ENODATA && code != EOPNOTSUPP)
+		return -code;
+	owner_map(&fs->records, ret);
+	return 0;
 }
 
 int owner_get(struct fs_server *fs, struct node *node, const struct statx *stx, struct owner *ret)
@@ -114,19 +170,18 @@ int owner_get(struct fs_server *fs, struct node *node, const struct statx *stx, 
 	}
 	node_proc_name(node, name);
 	ssize_t len = getxattr(name, OVERRIDE_XATTR, value, sizeof(value));
-	if (len >= 0)
-		owner_parse(value, (size_t)len, ret);
-	else if (errno != ENODATA && errno != EOPNOTSUPP && errno != ERANGE)
-		return -errno;
-	return 0;
+	return owner_from_record(fs, value, len, errno, ret);
 }
 
 static int link_set_owner(struct fs_server *fs, struct node *node, uid_t uid, gid_t gid)
 {
-	if (fchownat(node->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
-	if (errno != EPERM && errno != EINVAL) /* EINVAL: not mapped in our user namespace */
-		return -errno;
+	/* Where owners are mapped, the host's is that of the server. */
+	if (!fs->records.has_ids) {
+		if (fchownat(node->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+		if (errno != EPERM && errno != EINVAL) /* EINVAL: not in our user namespace */
+			return -errno;
+	}
 	pthread_mutex_lock(node_stripe(fs, node));
 	node->has_link_owner = true;
 	node->link_uid = uid;
@@ -135,27 +190,60 @@ static int link_set_owner(struct fs_server *fs, struct node *node, uid_t uid, gi
 	return 0;
 }
 
+static size_t make_packed(const struct owner *owner, char value[OVERRIDE_MAX])
+{
+	bool device = S_ISCHR(owner->mode) || S_ISBLK(owner->mode);
+
+	store_le32(value, PACKED_VERSION);
+	store_le32(value + 4, owner->uid);
+	store_le32(value + 8, owner->gid);
+	store_le32(value + 12, owner->mode);
+	store_le32(value + 16, device ? owner->rdev : 0);
+	return PACKED_LEN;
+}
+
+static size_t make_text(const struct owner *owner, char value[OVERRIDE_MAX])
+{
+	int len = snprintf(value, OVERRIDE_MAX, "%u:%u:0%o", owner->uid, owner->gid, owner->mode);
+
+	if (S_ISCHR(owner->mode) || S_ISBLK(owner->mode))
+		len += snprintf(value + len, OVERRIDE_MAX - len, ":%u", owner->rdev);
+	return (size_t)len;
+}
+
 int owner_set(struct fs_server *fs, struct node *node, const struct owner *owner)
 {
 	char name[FS_PROC_NAME_MAX], value[OVERRIDE_MAX];
-	int len;
+	size_t len;
 
 	if (node->type == S_IFLNK)
 		return link_set_owner(fs, node, owner->uid, owner->gid);
-	len = snprintf(value, sizeof(value), "%u:%u:0%o", owner->uid, owner->gid, owner->mode);
-	if (S_ISCHR(owner->mode) || S_ISBLK(owner->mode))
-		len += snprintf(value + len, sizeof(value) - len, ":%u", owner->rdev);
+	len = fs->records.packed ? make_packed(owner, value) : make_text(owner, value);
 	node_proc_name(node, name);
-	if (setxattr(name, OVERRIDE_XATTR, value, (size_t)len, 0) != 0 && errno != EOPNOTSUPP)
+	if (setxattr(name, OVERRIDE_XATTR, value, len, 0) == 0)
+		return 0;
+	return errno == EOPNOTSUPP && fs->records.need == FS_RECORD_IF_POSSIBLE ? 0 : -errno;
+}
+
+int fs_takes_records(int fd, bool read_only)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (read_only)
+		return getxattr(path, OVERRIDE_XATTR, NULL, 0) < 0 && errno != ENODATA ? -errno : 0;
+	if (setxattr(path, PROBE_XATTR, "", 0, 0) < 0)
 		return -errno;
-	return 0;
+	return removexattr(path, PROBE_XATTR) < 0 && errno != ENODATA ? -errno : 0;
 }
 
 mode_t owner_host_mode(const struct fs_server *fs, mode_t mode)
 {
+	mode_t floor = S_ISDIR(mode) ? 0700 : 0600;
+
 	if (fs->owner == FS_OWNER_HOST)
 		return mode & 07777;
-	return (mode & 0777) | (S_ISDIR(mode) ? 0700 : 0600);
+	return fs->records.perms == FS_PERMS_PRIVATE ? floor : (mode & 0777) | floor;
 }
 
 static int host_new_object(struct fs_req *r, struct node *parent, struct node *node, mode_t mode)

@@ -290,6 +290,7 @@ int fs_server_new(const struct fs_config *cfg, struct fs_server **ret, struct er
 		return err_set(err, ENOMEM, "new file server");
 	fs->read_only = cfg->read_only;
 	fs->owner = cfg->owner;
+	fs->records = cfg->records;
 	fs->extra = cfg->extra;
 	fs->n_extra = cfg->n_extra;
 	pthread_mutex_init(&fs->node_lock, NULL);
