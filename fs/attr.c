@@ -147,11 +147,12 @@ static int setattr_owner(struct fs_req *r)
 
 static int set_size(struct fs_req *r, int fd, uint64_t size)
 {
+	uint64_t before = quota_cut_begin(r->fs, r->node);
 	int rc = quota_charge(r->fs, fd, size);
 
 	if (rc == 0 && ftruncate(fd, (off_t)size) != 0)
 		rc = -errno;
-	quota_released(r->fs);
+	quota_cut_end(r->fs, r->node, before);
 	return rc;
 }
 

@@ -207,7 +207,9 @@ static ssize_t create_existing(struct fs_req *r, const char *name, int flags)
 
 	if (rc < 0)
 		return rc;
-	cleanup_fd int fd = node->type == S_IFDIR ? -EISDIR : node_reopen(r->fs, node, flags);
+	cleanup_fd int fd = node->type == S_IFDIR ? -EISDIR
+			    : flags & O_TRUNC	  ? open_cut(r->fs, node, flags)
+						  : node_reopen(r->fs, node, flags);
 	if (fd < 0) {
 		rc = fd;
 		fd = -1;

@@ -85,7 +85,7 @@ struct fs_records {
  * @read_only: every mutating opcode fails with EROFS
  * @quota: bytes that the client may add to what was there at its first write, 0: no limit; ENOSPC
  * beyond (images.md 5.6). Names, links and empty files are no bytes, but of them there may be one
- * more for every KiB of it, and 1024. Attributes are not counted
+ * more for every KiB of it, and 1024. An attribute counts its name and value, in steps of 1 KiB
  * @extra: borrowed, must outlive the server
  * @max_open: files and directories the client may have open; ENFILE beyond. 0: a quarter of
  * RLIMIT_NOFILE, at most 16384

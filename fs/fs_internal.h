@@ -19,7 +19,8 @@
  * Locks. node_lock and handle_lock guard the tables and reference counts, are held for a few
  * instructions and never around a system call; stripe[] serialises read-modify-write cycles on one
  * node; a directory handle has a lock of its own. No two of them are ever held at once, save that
- * handle_put() may drop a node. tree_lock comes before node_lock.
+ * handle_put() may drop a node. tree_lock comes before node_lock. The quota's locks come after a
+ * stripe and before the tables' own.
  */
 #ifndef FS_FS_INTERNAL_H
 #define FS_FS_INTERNAL_H
@@ -271,6 +272,8 @@ int handle_add(struct fs_server *fs, int *fd, const struct node *node, enum hand
 struct handle *handle_get(
 	struct fs_server *fs, uint64_t fh, uint64_t node_id, enum handle_kind kind);
 void handle_put(struct fs_server *fs, struct handle *h);
+/* handle_is_open() - has the client a file handle of this node? */
+bool handle_is_open(struct fs_server *fs, uint64_t node_id);
 /* handle_close() - the client is done with it; requests in flight finish first */
 void handle_close(struct fs_server *fs, uint64_t fh);
 void handle_close_all(struct fs_server *fs);
@@ -291,6 +294,11 @@ ssize_t entry_reply(struct fs_req *r, struct node *node, const struct statx *stx
 int open_child(struct fs_server *fs, const struct node *parent, const char *name);
 /* open_beneath() - the same for a path of names without symlinks below a directory */
 int open_beneath(int dirfd, const char *path);
+
+/* open.c */
+
+/* open_cut() - node_reopen() with O_TRUNC among @flags */
+int open_cut(struct fs_server *fs, const struct node *node, int flags);
 
 /* attr.c */
 
@@ -331,14 +339,44 @@ dev_t rdev_from_wire(uint32_t rdev);
 /* quota_new() - for @limit bytes. Return: 0 and *ret (quota_free()); -ENOMEM */
 int quota_new(uint64_t limit, struct quota **ret);
 void quota_free(struct quota *q);
+/* quota_set_time() - what counts may take from now on, in ns; for tests */
+void quota_set_time(struct quota *q, int64_t ns);
 /* quota_charge() - the file @fd is to reach to @end. Return: 0; -ENOSPC; -errno */
 int quota_charge(struct fs_server *fs, int fd, uint64_t end);
-/* quota_charge_name() - there is to be one more entry. Return: 0; -ENOSPC */
+/* quota_charge_bytes(), quota_charge_name() - there is to be so much more. Return: 0; -ENOSPC */
+int quota_charge_bytes(struct fs_server *fs, uint64_t bytes);
 int quota_charge_name(struct fs_server *fs);
-/* quota_released() - something may have become smaller or gone */
-void quota_released(struct fs_server *fs);
+/* quota_free_bytes(), quota_free_name() - so much is gone for certain */
+void quota_free_bytes(struct fs_server *fs, uint64_t bytes);
+void quota_free_name(struct fs_server *fs);
+/* quota_node_gone() - a node out of the tables, about to be destroyed: was it the last of a file?
+ */
+void quota_node_gone(struct fs_server *fs, const struct node *node);
+/* quota_grow_begin(), quota_grow_end() - around a charge and the growth it is for */
+void quota_grow_begin(struct fs_server *fs, uint64_t node_id);
+void quota_grow_end(struct fs_server *fs, uint64_t node_id);
+/*
+ * quota_cut_begin(), quota_cut_end() - around what makes a file smaller, or may
+ * Return: what quota_cut_end() wants to know
+ */
+uint64_t quota_cut_begin(struct fs_server *fs, const struct node *node);
+void quota_cut_end(struct fs_server *fs, const struct node *node, uint64_t before);
 /* quota_statfs() - the share as large as what may be in it */
 void quota_statfs(struct fs_server *fs, struct fuse_kstatfs *st);
+
+/* quota_count.c */
+
+/* struct quota_sum - what is in a share: bytes of files and attributes, entries of all kinds */
+struct quota_sum {
+	uint64_t bytes, names;
+};
+
+/* quota_count() - walk all of it. Return: 0 and *ret; -ELOOP too deep; -errno */
+int quota_count(struct fs_server *fs, struct quota_sum *ret);
+/* quota_attr_weight() - bytes that an attribute counts */
+uint64_t quota_attr_weight(const char *name, size_t len);
+/* quota_node_weight() - bytes that end with a node's descriptor: 0 if the file has a name */
+uint64_t quota_node_weight(const struct node *node);
 
 /* extra.c */
 
@@ -350,6 +388,8 @@ ssize_t extra_read(struct fs_req *r);
 
 /* xattr.c */
 
+/* xattr_counts() - is the host's attribute @name one that a client can have set? */
+bool xattr_counts(const char *name);
 /* xattr_drop_caps() - remove the guest's security.capability where it is virtualised */
 void xattr_drop_caps(struct fs_server *fs, const struct node *node);
 

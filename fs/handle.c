@@ -76,6 +76,20 @@ void handle_put(struct fs_server *fs, struct handle *h)
 		handle_destroy(h);
 }
 
+bool handle_is_open(struct fs_server *fs, uint64_t node_id)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&fs->handle_lock);
+	for (uint32_t i = 0; i < fs->handles.n_slots && !found; i++) {
+		const struct handle *h = fs->handles.slot[i].obj;
+
+		found = h && h->kind == HANDLE_FILE && h->node_id == node_id;
+	}
+	pthread_mutex_unlock(&fs->handle_lock);
+	return found;
+}
+
 /* With handle_lock held: retire a live id. Return: what to destroy once unlocked, or NULL */
 static struct handle *handle_retire(struct fs_server *fs, struct handle *h)
 {

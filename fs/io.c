@@ -96,9 +96,11 @@ ssize_t op_write(struct fs_req *r)
 		if (rc < 0)
 			return rc;
 	}
+	quota_grow_begin(r->fs, r->node->id);
 	int full =
 		in->offset > INT64_MAX ? 0 : quota_charge(r->fs, r->h->fd, in->offset + in->size);
 	ssize_t n = full < 0 ? full : transfer_run(&t, in->size);
+	quota_grow_end(r->fs, r->node->id);
 	if (n < 0)
 		return n;
 	out.size = (uint32_t)n;
@@ -126,6 +128,15 @@ ssize_t op_fsyncdir(struct fs_req *r)
 	return sync_handle(r);
 }
 
+static int allocate(struct fs_req *r)
+{
+	const struct fuse_fallocate_in *in = &r->arg.fallocate;
+
+	if (fallocate(r->h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) != 0)
+		return -errno;
+	return 0;
+}
+
 ssize_t op_fallocate(struct fs_req *r)
 {
 	const struct fuse_fallocate_in *in = &r->arg.fallocate;
@@ -139,12 +150,13 @@ ssize_t op_fallocate(struct fs_req *r)
 	if (r->h->extra)
 		return -EPERM;
 	if (in->mode & FALLOC_FL_PUNCH_HOLE)
-		quota_released(r->fs);
-	else if ((rc = quota_charge(r->fs, r->h->fd, in->offset + in->length)) < 0)
-		return rc;
-	if (fallocate(r->h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) != 0)
-		return -errno;
-	return 0;
+		return allocate(r); /* no size changes */
+	quota_grow_begin(r->fs, r->node->id);
+	rc = quota_charge(r->fs, r->h->fd, in->offset + in->length);
+	if (rc == 0)
+		rc = allocate(r);
+	quota_grow_end(r->fs, r->node->id);
+	return rc;
 }
 
 /* In-memory files are all data. */
@@ -201,7 +213,9 @@ ssize_t op_copy_file_range(struct fs_req *r)
 	to = handle_get(r->fs, in->fh_out, in->nodeid_out, HANDLE_FILE);
 	if (!to)
 		return -EBADF;
+	quota_grow_begin(r->fs, to->node_id);
 	ssize_t n = copy_range(r, to);
+	quota_grow_end(r->fs, to->node_id);
 	handle_put(r->fs, to);
 	if (n < 0)
 		return n;

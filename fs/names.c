@@ -37,6 +37,8 @@ static ssize_t remove_name(struct fs_req *r, int flags)
 		return rc;
 	struct node *gone = node_anchor(r->fs, r->node, name.s);
 	rc = unlinkat(r->node->fd, name.s, flags) == 0 ? 0 : -errno;
+	if (rc == 0)
+		quota_free_name(r->fs);
 	anchor_done(r->fs, gone, rc == 0);
 	return rc;
 }
@@ -84,7 +86,9 @@ static int rename_into(struct fs_req *r, struct node *newdir, unsigned flags)
 		return rc;
 	if (newdir->type != S_IFDIR)
 		return -ENOTDIR;
-	return rename_nodes(r, newdir, &from, &to, flags);
+	if (flags & RENAME_WHITEOUT)
+		rc = quota_charge_name(r->fs);
+	return rc < 0 ? rc : rename_nodes(r, newdir, &from, &to, flags);
 }
 
 static ssize_t do_rename(struct fs_req *r, uint64_t newdir_id, unsigned flags)

@@ -103,6 +103,14 @@ static struct node *node_reap(struct fs_server *fs, struct node *node)
 	return node;
 }
 
+/* What node_reap() gave: no request can find it any more. */
+static void node_bury(struct fs_server *fs, struct node *dead)
+{
+	if (dead)
+		quota_node_gone(fs, dead);
+	node_destroy(dead);
+}
+
 int node_get(struct fs_server *fs, uint64_t id, struct node **ret)
 {
 	pthread_mutex_lock(&fs->node_lock);
@@ -133,7 +141,7 @@ void node_put(struct fs_server *fs, struct node *node)
 	if (!dead && !node->refs)
 		lru_add(fs, node);
 	pthread_mutex_unlock(&fs->node_lock);
-	node_destroy(dead);
+	node_bury(fs, dead);
 }
 
 bool node_same(const struct node *node, const struct statx *stx)
@@ -288,7 +296,7 @@ void node_forget(struct fs_server *fs, uint64_t id, uint64_t n)
 		dead = node_reap(fs, node);
 	}
 	pthread_mutex_unlock(&fs->node_lock);
-	node_destroy(dead);
+	node_bury(fs, dead);
 }
 
 void node_forget_all(struct fs_server *fs)

@@ -54,6 +54,15 @@ static ssize_t open_reply(struct fs_req *r, int *fd, enum handle_kind kind, uint
 	return rc < 0 ? rc : req_reply(r, &out, sizeof(out));
 }
 
+int open_cut(struct fs_server *fs, const struct node *node, int flags)
+{
+	uint64_t before = quota_cut_begin(fs, node);
+	int fd = node_reopen(fs, node, flags);
+
+	quota_cut_end(fs, node, before);
+	return fd;
+}
+
 ssize_t op_open(struct fs_req *r)
 {
 	const struct fuse_open_in *in = &r->arg.open;
@@ -74,7 +83,7 @@ ssize_t op_open(struct fs_req *r)
 		if (rc < 0)
 			return rc;
 	}
-	fd = node_reopen(r->fs, r->node, flags);
+	fd = flags & O_TRUNC ? open_cut(r->fs, r->node, flags) : node_reopen(r->fs, r->node, flags);
 	if (fd < 0)
 		return fd;
 	bool keep = !(flags & O_TRUNC) && open_keeps_cache(r->fs, r->node);

@@ -1,31 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much a client may add to a share. What was there at its first write is the base line; growth
- * of files is charged as it comes, by their size. Nothing is given back when files shrink or go:
- * when the charges reach the limit everything is counted anew, and that decides.
+ * How much a client may add to a share (images.md 5.6). What was there at its first write is the
+ * base line; what grows is charged as it comes, and given back when it is known to be gone: a file
+ * that shrinks, one that has lost its last name and its last user, an attribute, a name.
  *
- * Counted is what the tree holds, and what is open or remembered but has no name any more: it still
- * takes space. Of a file with several names each counts its part. Blocks count if they are more
- * than the size: space can be allocated beyond the end of a file.
+ * Giving back is never too much, but may be too little: objects that the client never asked for,
+ * names that were replaced, what the host removes. So when the charges reach the limit everything
+ * is counted anew (quota_count.c), and that decides. A count takes as long as the tree is large and
+ * a client can ask for one with every request, so counts may take a tenth of the time, after a
+ * first second; a client that wants more is told that there is no space, until it is time again.
  *
  * An entry without data takes space too, which no size tells: so there is also a limit to their
  * number, which what is there at the first creation does not count towards.
- *
- * A count walks the whole tree, and only writes of a client at its limit wait for it. Once it was
- * refused there is no other before something may have become smaller.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "fs/fs_internal.h"
-
-/* Deeper than that nothing is counted, so nothing may be added either. */
-#define DEPTH_MAX 512
+#include "lib/clock.h"
 
 #define STATFS_BLOCK 4096
 
@@ -33,26 +26,51 @@
 #define BYTES_PER_NAME 1024
 #define NAMES_MIN      1024
 
-/* struct sum - what is in a share: bytes of files, entries of all kinds */
-struct sum {
-	uint64_t bytes, names;
+/* Time for counts: one part in COUNT_SHARE, saved up to COUNT_SAVED_NS. */
+#define COUNT_SHARE    10
+#define COUNT_SAVED_NS ((int64_t)NS_PER_S)
+
+#define N_SIZE_LOCKS 64
+
+/*
+ * struct quota
+ * @size:      by node: held shared from the charge until the file has grown, alone while one is
+ *cut. Else a write that was charged nothing, being within the file, could find it cut
+ * @lock:      of all that follows; taken while others are held, and again by the thread that counts
+ * @time_left: ns that counts may take; below 0 they have taken more
+ * @time_at:   when that was so
+ */
+struct quota {
+	pthread_rwlock_t size[N_SIZE_LOCKS];
+	pthread_mutex_t lock;
+	struct quota_sum limit, base, used;
+	bool started;
+	int64_t time_left;
+	uint64_t time_at;
 };
 
-struct quota {
-	pthread_mutex_t lock; /* of what follows */
-	struct sum limit, base, used;
-	bool started, full, names_full;
-	_Atomic bool released; /* since the last count */
-};
+void quota_set_time(struct quota *q, int64_t ns)
+{
+	q->time_left = ns;
+	q->time_at = clock_mono_ns();
+}
 
 int quota_new(uint64_t limit, struct quota **ret)
 {
 	struct quota *q = calloc(1, sizeof(*q));
+	pthread_mutexattr_t again;
 
 	if (!q)
 		return -ENOMEM;
-	q->limit = (struct sum){ limit, limit / BYTES_PER_NAME + NAMES_MIN };
-	pthread_mutex_init(&q->lock, NULL);
+	q->limit = (struct quota_sum){ limit, limit / BYTES_PER_NAME + NAMES_MIN };
+	quota_set_time(q, COUNT_SAVED_NS);
+	/* A count drops nodes, and the last of a file gives back what that took. */
+	pthread_mutexattr_init(&again);
+	pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&q->lock, &again);
+	pthread_mutexattr_destroy(&again);
+	for (unsigned i = 0; i < N_SIZE_LOCKS; i++)
+		pthread_rwlock_init(&q->size[i], NULL);
 	*ret = q;
 	return 0;
 }
@@ -61,185 +79,17 @@ void quota_free(struct quota *q)
 {
 	if (!q)
 		return;
+	for (unsigned i = 0; i < N_SIZE_LOCKS; i++)
+		pthread_rwlock_destroy(&q->size[i]);
 	pthread_mutex_destroy(&q->lock);
 	free(q);
-}
-
-/* ---- counting ---- */
-
-static uint64_t weight(const struct stat *st)
-{
-	uint64_t blocks = (uint64_t)st->st_blocks * 512, size = (uint64_t)st->st_size;
-	uint64_t n = MAX_OF(st->st_nlink, 1);
-
-	return (MAX_OF(blocks, size) + n - 1) / n;
-}
-
-/* A folder of the walk; @name in the one above it. Return: NULL */
-static DIR *open_dir(int dirfd, const char *name)
-{
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir && fd >= 0)
-		(void)close(fd);
-	return dir;
-}
-
-static bool is_dots(const char *name)
-{
-	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
-}
-
-/* The next entry that is a folder, and the sum of what is before it. Return: NULL: no more */
-static DIR *next_folder(DIR *dir, struct sum *sum)
-{
-	struct dirent *e;
-	struct stat st;
-
-	while ((e = readdir(dir))) {
-		DIR *sub;
-
-		if (is_dots(e->d_name) ||
-			fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			continue;
-		sum->names++;
-		if (S_ISREG(st.st_mode))
-			sum->bytes += weight(&st);
-		sub = S_ISDIR(st.st_mode) ? open_dir(dirfd(dir), e->d_name) : NULL;
-		if (sub)
-			return sub;
-	}
-	return NULL;
-}
-
-static int walk(int root_fd, struct sum *sum)
-{
-	DIR **stack = calloc(DEPTH_MAX, sizeof(DIR *)), *sub;
-	unsigned depth = 0;
-	int rc = 0;
-
-	if (!stack)
-		return -ENOMEM;
-	stack[0] = open_dir(root_fd, ".");
-	depth = stack[0] != NULL;
-	while (depth > 0 && rc == 0) {
-		sub = next_folder(stack[depth - 1], sum);
-		if (sub && depth == DEPTH_MAX) {
-			(void)closedir(sub);
-			rc = -ELOOP;
-		} else if (sub) {
-			stack[depth++] = sub;
-		} else {
-			(void)closedir(stack[--depth]);
-		}
-	}
-	while (depth > 0)
-		(void)closedir(stack[--depth]);
-	free(stack);
-	return rc;
-}
-
-/* struct nameless - descriptors of objects that may have lost their last name */
-struct nameless {
-	struct node **node;
-	size_t n, max;
-};
-
-/* A node whose name is gone keeps its descriptor, so it is one of the anchored ones. */
-static void collect(struct fs_server *fs, struct nameless *l)
-{
-	pthread_mutex_lock(&fs->node_lock);
-	for (uint32_t i = 0; i < fs->nodes.n_slots && l->n < l->max; i++) {
-		struct node *node = fs->nodes.slot[i].obj;
-
-		if (!node || node->pinned || node->fd < 0 || node->type != S_IFREG ||
-			(node->name && !node->anchored))
-			continue;
-		node->refs++;
-		lru_del(node);
-		l->node[l->n++] = node;
-	}
-	pthread_mutex_unlock(&fs->node_lock);
-}
-
-static int count_nameless(struct fs_server *fs, uint64_t *sum)
-{
-	struct nameless l = { .max = fs->max_fds };
-	struct stat st;
-
-	l.node = calloc(l.max ? l.max : 1, sizeof(struct node *));
-	if (!l.node)
-		return -ENOMEM;
-	collect(fs, &l);
-	for (size_t i = 0; i < l.n; i++) {
-		if (fstat(l.node[i]->fd, &st) == 0 && st.st_nlink == 0)
-			*sum += weight(&st);
-		node_put(fs, l.node[i]);
-	}
-	free(l.node);
-	return 0;
-}
-
-/* A client may forget what it has open: then only the handle still tells. */
-static bool is_forgotten(struct fs_server *fs, const struct handle *h)
-{
-	struct node *node;
-
-	if (node_get(fs, h->node_id, &node) < 0)
-		return true;
-	node_put(fs, node);
-	return false;
-}
-
-static int count_forgotten(struct fs_server *fs, uint64_t *sum)
-{
-	struct handle **h = calloc(fs->max_open ? fs->max_open : 1, sizeof(*h));
-	struct stat st;
-	size_t n = 0;
-
-	if (!h)
-		return -ENOMEM;
-	pthread_mutex_lock(&fs->handle_lock);
-	for (uint32_t i = 0; i < fs->handles.n_slots && n < fs->max_open; i++) {
-		h[n] = fs->handles.slot[i].obj;
-		if (!h[n] || h[n]->kind != HANDLE_FILE || h[n]->extra)
-			continue;
-		h[n++]->refs++;
-	}
-	pthread_mutex_unlock(&fs->handle_lock);
-	for (size_t i = 0; i < n; i++) {
-		if (fstat(h[i]->fd, &st) == 0 && st.st_nlink == 0 && is_forgotten(fs, h[i]))
-			*sum += weight(&st);
-		handle_put(fs, h[i]);
-	}
-	free(h);
-	return 0;
-}
-
-static int count(struct fs_server *fs, struct sum *ret)
-{
-	struct sum sum = { 0, 0 };
-	struct node *root;
-	int rc = node_get(fs, FUSE_ROOT_ID, &root);
-
-	if (rc < 0)
-		return rc;
-	rc = walk(root->fd, &sum);
-	node_put(fs, root);
-	if (rc == 0)
-		rc = count_nameless(fs, &sum.bytes);
-	if (rc == 0)
-		rc = count_forgotten(fs, &sum.bytes);
-	*ret = sum;
-	return rc;
 }
 
 /* ---- charging ---- */
 
 static int start(struct fs_server *fs, struct quota *q)
 {
-	int rc = q->started ? 0 : count(fs, &q->base);
+	int rc = q->started ? 0 : quota_count(fs, &q->base);
 
 	q->started |= rc == 0;
 	return rc;
@@ -250,20 +100,30 @@ static uint64_t grown(uint64_t now, uint64_t base)
 	return now > base ? now - base : 0;
 }
 
-/* Once more from the start. @full: the last time it did not help; then only if there is less. */
-static int recount(struct fs_server *fs, struct quota *q, bool full)
+static bool may_count(struct quota *q)
 {
-	struct sum now;
+	uint64_t now = clock_mono_ns(), saved = (now - q->time_at) / COUNT_SHARE;
+
+	q->time_at = now;
+	q->time_left = MIN_OF(q->time_left + (int64_t)saved, COUNT_SAVED_NS);
+	return q->time_left > 0;
+}
+
+/* Once more from the start, if there is time for it. Return: 0, whatever came out; -errno */
+static int recount(struct fs_server *fs, struct quota *q)
+{
+	struct quota_sum now;
 	int rc;
 
-	if (!atomic_exchange(&q->released, false) && full)
+	if (!may_count(q))
 		return -ENOSPC;
-	rc = count(fs, &now);
+	rc = quota_count(fs, &now);
+	q->time_left -= (int64_t)(clock_mono_ns() - q->time_at);
+	q->time_at = clock_mono_ns();
 	if (rc < 0)
 		return rc;
 	q->used.bytes = grown(now.bytes, q->base.bytes);
 	q->used.names = grown(now.names, q->base.names);
-	q->full = q->names_full = false;
 	return 0;
 }
 
@@ -274,12 +134,11 @@ static bool fits(const struct quota *q, uint64_t growth)
 
 static int charge(struct fs_server *fs, struct quota *q, uint64_t growth)
 {
-	int rc = fits(q, growth) ? 0 : recount(fs, q, q->full);
+	int rc = fits(q, growth) || growth > q->limit.bytes ? 0 : recount(fs, q);
 
 	if (rc < 0)
 		return rc;
-	q->full = !fits(q, growth);
-	if (q->full)
+	if (!fits(q, growth))
 		return -ENOSPC;
 	q->used.bytes += growth;
 	return 0;
@@ -287,12 +146,11 @@ static int charge(struct fs_server *fs, struct quota *q, uint64_t growth)
 
 static int charge_name(struct fs_server *fs, struct quota *q)
 {
-	int rc = q->used.names < q->limit.names ? 0 : recount(fs, q, q->names_full);
+	int rc = q->used.names < q->limit.names ? 0 : recount(fs, q);
 
 	if (rc < 0)
 		return rc;
-	q->names_full = q->used.names >= q->limit.names;
-	if (q->names_full)
+	if (q->used.names >= q->limit.names)
 		return -ENOSPC;
 	q->used.names++;
 	return 0;
@@ -313,28 +171,107 @@ int quota_charge_name(struct fs_server *fs)
 	return rc < 0 ? -ENOSPC : 0;
 }
 
-int quota_charge(struct fs_server *fs, int fd, uint64_t end)
+int quota_charge_bytes(struct fs_server *fs, uint64_t bytes)
 {
 	struct quota *q = fs->quota;
-	struct stat st;
 	int rc;
 
 	if (!q)
 		return 0;
-	if (fstat(fd, &st) < 0)
-		return -errno;
 	pthread_mutex_lock(&q->lock);
 	rc = start(fs, q);
-	if (rc == 0 && end > (uint64_t)st.st_size)
-		rc = charge(fs, q, end - (uint64_t)st.st_size);
+	if (rc == 0 && bytes)
+		rc = charge(fs, q, bytes);
 	pthread_mutex_unlock(&q->lock);
 	return rc < 0 ? -ENOSPC : 0;
 }
 
-void quota_released(struct fs_server *fs)
+int quota_charge(struct fs_server *fs, int fd, uint64_t end)
+{
+	struct stat st;
+
+	if (!fs->quota)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return quota_charge_bytes(fs, grown(end, (uint64_t)st.st_size));
+}
+
+/* ---- giving back ---- */
+
+static void give_back(struct quota *q, uint64_t bytes, uint64_t names)
+{
+	pthread_mutex_lock(&q->lock);
+	q->used.bytes -= MIN_OF(bytes, q->used.bytes);
+	q->used.names -= MIN_OF(names, q->used.names);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void quota_free_bytes(struct fs_server *fs, uint64_t bytes)
+{
+	if (fs->quota && bytes)
+		give_back(fs->quota, bytes, 0);
+}
+
+void quota_free_name(struct fs_server *fs)
 {
 	if (fs->quota)
-		atomic_store(&fs->quota->released, true);
+		give_back(fs->quota, 0, 1);
+}
+
+void quota_node_gone(struct fs_server *fs, const struct node *node)
+{
+	if (!fs->quota || node->fd < 0 || node->type != S_IFREG || node->extra)
+		return;
+	/* One whose name is good is not gone, only forgotten. */
+	if (node->name && !node->anchored)
+		return;
+	if (!handle_is_open(fs, node->id))
+		quota_free_bytes(fs, quota_node_weight(node));
+}
+
+static pthread_rwlock_t *size_lock(struct quota *q, uint64_t node_id)
+{
+	return &q->size[(uint32_t)node_id % N_SIZE_LOCKS];
+}
+
+void quota_grow_begin(struct fs_server *fs, uint64_t node_id)
+{
+	if (fs->quota)
+		pthread_rwlock_rdlock(size_lock(fs->quota, node_id));
+}
+
+void quota_grow_end(struct fs_server *fs, uint64_t node_id)
+{
+	if (fs->quota)
+		pthread_rwlock_unlock(size_lock(fs->quota, node_id));
+}
+
+/* Sizes, not blocks: growth was charged by sizes, and no more may be given back. */
+static uint64_t size_of(const struct node *node)
+{
+	struct stat st;
+
+	return fstat(node->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+uint64_t quota_cut_begin(struct fs_server *fs, const struct node *node)
+{
+	if (!fs->quota)
+		return 0;
+	pthread_rwlock_wrlock(size_lock(fs->quota, node->id));
+	return size_of(node);
+}
+
+void quota_cut_end(struct fs_server *fs, const struct node *node, uint64_t before)
+{
+	uint64_t now;
+
+	if (!fs->quota)
+		return;
+	now = size_of(node);
+	pthread_rwlock_unlock(size_lock(fs->quota, node->id));
+	quota_free_bytes(fs, grown(before, now));
 }
 
 void quota_statfs(struct fs_server *fs, struct fuse_kstatfs *st)

@@ -151,6 +151,87 @@ static void test_names(void **state)
 	assert_int_equal(tfs_mkdir(t, FUSE_ROOT_ID, "again", 0700, &node), 0);
 }
 
+static int set_attr(struct tfs *t, uint64_t node, const char *name, uint32_t len)
+{
+	struct fuse_setxattr_in in = { .size = len };
+	char value[4096] = "";
+	struct tfs_part part[] = { TFS_ARG(in), TFS_STR(name), TFS_RAW(value, len) };
+
+	return tfs_send(t, FUSE_SETXATTR, node, part, 3);
+}
+
+/* Attributes hold data as well; and what they took comes back with them, or with their file. */
+static void test_attributes(void **state)
+{
+	struct tfs *t = *state;
+	struct open_file f[40];
+	char name[16];
+	unsigned n = 0;
+	int rc;
+
+	do {
+		(void)snprintf(name, sizeof(name), "f%u", n);
+		f[n] = create(t, name);
+		rc = set_attr(t, f[n].node, "user.a", 3900);
+	} while (rc == 0 && ++n < 40);
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(n, LIMIT / 4096);
+	assert_int_equal(put(t, f[0], 0, 4096), -ENOSPC);
+	assert_int_equal(tfs_do(t, FUSE_REMOVEXATTR, f[1].node, TFS_STR("user.a")), 0);
+	assert_int_equal(set_attr(t, f[2].node, "user.a", 10), 0);
+	assert_int_equal(put(t, f[0], 0, 4096), 0);
+	assert_int_equal(put(t, f[0], 4096, 4096), -ENOSPC);
+	assert_int_equal(drop(t, "f3"), 0);
+	tfs_release(t, f[3].node, f[3].fh);
+	tfs_forget(t, f[3].node, 1);
+	assert_int_equal(put(t, f[0], 4096, 4096), 0);
+}
+
+/* Give back no more than was charged: what is written stays counted, whatever is made beside it. */
+static void test_nothing_is_given_back_twice(void **state)
+{
+	struct tfs *t = *state;
+	struct open_file big = create(t, "big");
+	struct fuse_open_in trunc = { .flags = O_WRONLY | O_TRUNC };
+
+	assert_int_equal(put(t, big, 0, 60000), 0);
+	for (unsigned i = 0; i < 64; i++) {
+		struct open_file f = create(t, "small");
+		struct fuse_link_in link = { .oldnodeid = f.node };
+
+		assert_int_equal(put(t, f, 0, 1), 0);
+		assert_int_equal(
+			tfs_do(t, FUSE_LINK, FUSE_ROOT_ID, TFS_ARG(link), TFS_STR("l")), 0);
+		assert_int_equal(tfs_do(t, FUSE_OPEN, f.node, TFS_ARG(trunc)), 0);
+		tfs_release(t, f.node, load_le64(t->reply));
+		assert_int_equal(cut(t, f, 0), 0);
+		assert_int_equal(drop(t, "l"), 0);
+		assert_int_equal(drop(t, "small"), 0);
+		tfs_release(t, f.node, f.fh);
+		tfs_forget(t, f.node, 2);
+	}
+	assert_int_equal(put(t, big, 60000, 8192), -ENOSPC);
+}
+
+/* A client that makes us count all the time gets no more of it than a share of the time. */
+static void test_counts_are_rationed(void **state)
+{
+	struct tfs *t = *state;
+	struct quota *q = t->fs->quota;
+	struct open_file f = create(t, "f");
+
+	assert_int_equal(put(t, f, 0, 60000), 0);
+	assert_int_equal(
+		unlinkat(t->root_fd, "f", 0), 0); /* as if the host did it: nobody is told */
+	tfs_release(t, f.node, f.fh);
+	tfs_forget(t, f.node, 1);
+	f = create(t, "g");
+	quota_set_time(q, -1000000000000);
+	assert_int_equal(put(t, f, 0, 60000), -ENOSPC);
+	quota_set_time(q, 1);
+	assert_int_equal(put(t, f, 0, 60000), 0);
+}
+
 static void test_statfs(void **state)
 {
 	struct tfs *t = *state;
@@ -202,6 +283,9 @@ int main(void)
 		CASE(test_space_comes_back),
 		CASE(test_forgotten),
 		CASE(test_other_ways_to_grow),
+		CASE(test_attributes),
+		CASE(test_nothing_is_given_back_twice),
+		CASE(test_counts_are_rationed),
 		CASE(test_statfs),
 		CASE(test_bound_file),
 	};

@@ -34,7 +34,6 @@ enum {
 	OP_FILE_FH = 16,   /* first argument is a file handle */
 	OP_DIR_FH = 32,	   /* ... a directory handle */
 	OP_ANY_STATE = 64, /* before INIT, too */
-	OP_FREES = 128,	   /* may give space back */
 };
 
 struct fs_op {
@@ -50,24 +49,24 @@ struct fs_op {
 
 static const struct fs_op fs_ops[] = {
 	[FUSE_LOOKUP] = { op_lookup, 0, ENTRY, OP_DIR },
-	[FUSE_FORGET] = { op_forget, IN(forget), 0, OP_FREES | OP_NO_REPLY | OP_NO_NODE },
+	[FUSE_FORGET] = { op_forget, IN(forget), 0, OP_NO_REPLY | OP_NO_NODE },
 	[FUSE_GETATTR] = { op_getattr, IN(getattr), ATTR, 0 },
 	[FUSE_SETATTR] = { op_setattr, IN(setattr), ATTR, OP_WRITES },
 	[FUSE_READLINK] = { op_readlink, 0, 0, 0 },
 	[FUSE_SYMLINK] = { op_symlink, 0, ENTRY, OP_WRITES | OP_DIR },
 	[FUSE_MKNOD] = { op_mknod, IN(mknod), ENTRY, OP_WRITES | OP_DIR },
 	[FUSE_MKDIR] = { op_mkdir, IN(mkdir), ENTRY, OP_WRITES | OP_DIR },
-	[FUSE_UNLINK] = { op_unlink, 0, 0, OP_WRITES | OP_FREES | OP_DIR },
-	[FUSE_RMDIR] = { op_rmdir, 0, 0, OP_WRITES | OP_FREES | OP_DIR },
-	[FUSE_RENAME] = { op_rename, IN(rename), 0, OP_WRITES | OP_FREES | OP_DIR },
-	[FUSE_RENAME2] = { op_rename2, IN(rename2), 0, OP_WRITES | OP_FREES | OP_DIR },
+	[FUSE_UNLINK] = { op_unlink, 0, 0, OP_WRITES | OP_DIR },
+	[FUSE_RMDIR] = { op_rmdir, 0, 0, OP_WRITES | OP_DIR },
+	[FUSE_RENAME] = { op_rename, IN(rename), 0, OP_WRITES | OP_DIR },
+	[FUSE_RENAME2] = { op_rename2, IN(rename2), 0, OP_WRITES | OP_DIR },
 	[FUSE_LINK] = { op_link, IN(link), ENTRY, OP_WRITES | OP_DIR },
-	[FUSE_OPEN] = { op_open, IN(open), OPEN, OP_FREES },
+	[FUSE_OPEN] = { op_open, IN(open), OPEN, 0 },
 	[FUSE_READ] = { op_read, IN(read), 0, OP_FILE_FH },
 	[FUSE_WRITE] = { op_write, IN(write), sizeof(struct fuse_write_out),
 		OP_WRITES | OP_FILE_FH },
 	[FUSE_STATFS] = { op_statfs, 0, sizeof(struct fuse_statfs_out), 0 },
-	[FUSE_RELEASE] = { op_release, IN(release), 0, OP_FREES | OP_NO_NODE },
+	[FUSE_RELEASE] = { op_release, IN(release), 0, OP_NO_NODE },
 	[FUSE_FSYNC] = { op_fsync, IN(fsync), 0, OP_FILE_FH },
 	[FUSE_SETXATTR] = { op_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 0, OP_WRITES },
 	[FUSE_GETXATTR] = { op_getxattr, IN(getxattr), 0, 0 },
@@ -81,8 +80,7 @@ static const struct fs_op fs_ops[] = {
 	[FUSE_FSYNCDIR] = { op_fsyncdir, IN(fsync), 0, OP_DIR_FH },
 	[FUSE_CREATE] = { op_create, IN(create), ENTRY + OPEN, OP_WRITES | OP_DIR },
 	[FUSE_DESTROY] = { op_destroy, 0, 0, OP_NO_NODE | OP_ANY_STATE },
-	[FUSE_BATCH_FORGET] = { op_batch_forget, IN(batch_forget), 0,
-		OP_FREES | OP_NO_REPLY | OP_NO_NODE },
+	[FUSE_BATCH_FORGET] = { op_batch_forget, IN(batch_forget), 0, OP_NO_REPLY | OP_NO_NODE },
 	[FUSE_FALLOCATE] = { op_fallocate, IN(fallocate), 0, OP_WRITES | OP_FILE_FH },
 	[FUSE_LSEEK] = { op_lseek, IN(lseek), sizeof(struct fuse_lseek_out), OP_FILE_FH },
 	[FUSE_COPY_FILE_RANGE] = { op_copy_file_range, IN(copy_file_range),
@@ -132,8 +130,6 @@ static ssize_t req_serve(struct fs_req *r, const struct fs_op *op)
 	ret = req_resolve(r, op);
 	if (ret == 0)
 		ret = op->fn(r);
-	if (op->flags & OP_FREES)
-		quota_released(r->fs);
 	if (r->h)
 		handle_put(r->fs, r->h);
 	if (r->node)

@@ -29,6 +29,13 @@ static bool has_prefix(const char *s, const char *prefix)
 	return !strncmp(s, prefix, strlen(prefix));
 }
 
+bool xattr_counts(const char *name)
+{
+	bool ours = has_prefix(name, RESERVED_PREFIX) && !has_prefix(name, GUEST_PREFIX);
+
+	return !strcmp(name, CAPS_XATTR) || (has_prefix(name, "user.") && !ours);
+}
+
 static int host_name(const char *guest, char *ret)
 {
 	if (!has_prefix(guest, "user.") && strcmp(guest, CAPS_XATTR))
@@ -80,11 +87,62 @@ void xattr_drop_caps(struct fs_server *fs, const struct node *node)
 	(void)removexattr(proc_name, GUEST_PREFIX CAPS_XATTR);
 }
 
+static uint64_t weight_of(const char *proc_name, const char *name)
+{
+	ssize_t len = getxattr(proc_name, name, NULL, 0);
+
+	return len < 0 ? 0 : quota_attr_weight(name, (size_t)len);
+}
+
+static uint64_t more(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* With the stripe held two changes of one attribute do not both give back the same. */
+static int set_counted(struct fs_req *r, const char *name, const void *value, size_t len, int flags)
+{
+	pthread_mutex_t *stripe = node_stripe(r->fs, r->node);
+	uint64_t before, after = quota_attr_weight(name, len);
+	char proc_name[FS_PROC_NAME_MAX];
+	int rc;
+
+	node_proc_name(r->node, proc_name);
+	pthread_mutex_lock(stripe);
+	before = r->fs->quota ? weight_of(proc_name, name) : 0;
+	rc = quota_charge_bytes(r->fs, more(after, before));
+	if (rc == 0 && setxattr(proc_name, name, value, len, flags) != 0) {
+		rc = -errno;
+		quota_free_bytes(r->fs, more(after, before));
+	} else if (rc == 0) {
+		quota_free_bytes(r->fs, more(before, after));
+	}
+	pthread_mutex_unlock(stripe);
+	return rc;
+}
+
+static int remove_counted(struct fs_req *r, const char *name)
+{
+	pthread_mutex_t *stripe = node_stripe(r->fs, r->node);
+	char proc_name[FS_PROC_NAME_MAX];
+	uint64_t before;
+	int rc;
+
+	node_proc_name(r->node, proc_name);
+	pthread_mutex_lock(stripe);
+	before = r->fs->quota ? weight_of(proc_name, name) : 0;
+	rc = removexattr(proc_name, name) == 0 ? 0 : -errno;
+	if (rc == 0)
+		quota_free_bytes(r->fs, before);
+	pthread_mutex_unlock(stripe);
+	return rc;
+}
+
 ssize_t op_setxattr(struct fs_req *r)
 {
 	struct fuse_setxattr_in in = { .size = r->arg.setxattr.size,
 		.flags = r->arg.setxattr.flags };
-	char proc_name[FS_PROC_NAME_MAX], name[XATTR_NAME_MAX + 1];
+	char name[XATTR_NAME_MAX + 1];
 
 	if (r->fs->flags & FUSE_SETXATTR_EXT) {
 		if (r->in_len - r->pos < sizeof(in) - FUSE_COMPAT_SETXATTR_IN_SIZE)
@@ -104,8 +162,7 @@ ssize_t op_setxattr(struct fs_req *r)
 	if (!value)
 		return -ENOMEM;
 	(void)iov_read(r->in, r->n_in, r->pos, value, in.size);
-	node_proc_name(r->node, proc_name);
-	return setxattr(proc_name, name, value, in.size, (int)in.flags) == 0 ? 0 : -errno;
+	return set_counted(r, name, value, in.size, (int)in.flags);
 }
 
 /* Answer with @len bytes of @value, or with the length alone if the client asked for that. */
@@ -174,13 +231,12 @@ ssize_t op_listxattr(struct fs_req *r)
 
 ssize_t op_removexattr(struct fs_req *r)
 {
-	char proc_name[FS_PROC_NAME_MAX], name[XATTR_NAME_MAX + 1];
+	char name[XATTR_NAME_MAX + 1];
 	int rc = req_xattr_name(r, name);
 
 	if (rc < 0)
 		return rc;
 	if (r->node->extra)
 		return -EPERM;
-	node_proc_name(r->node, proc_name);
-	return removexattr(proc_name, name) == 0 ? 0 : -errno;
+	return remove_counted(r, name);
 }

@@ -60,6 +60,15 @@ def busybox(tmp_path_factory):
     return copy_tree(make_root("busybox"), tmp_path_factory.mktemp("root") / "busybox")
 
 
+@pytest.fixture(scope="session")
+def erofs(busybox, tmp_path_factory):
+    """The small root as an EROFS image, made by mkfs.erofs."""
+    image = tmp_path_factory.mktemp("image") / "busybox.raw"
+    made = subprocess.run(["mkfs.erofs", image, busybox], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return image
+
+
 @pytest.fixture
 def own_root(tmp_path):
     """A small root for one test to change; removed after it."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A root made of an EROFS image and what takes the writes, and changes to a root before anything runs in it."""
 import os
-import pathlib
 import shutil
 import subprocess
 
@@ -11,15 +10,6 @@ from sandbox import one_line_error
 from test_disks import check_clean, make_ext4
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="session")
-def erofs(busybox, tmp_path_factory):
-    """The small root as an EROFS image, made by mkfs.erofs."""
-    image = tmp_path_factory.mktemp("image") / "busybox.raw"
-    made = subprocess.run(["mkfs.erofs", image, busybox], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return image
 
 
 def digest(path):
