@@ -423,16 +423,23 @@ int archive_read(struct cache *cache, int fd, struct archive **ret, struct err *
 	return 0;
 }
 
-/* A file of the folder, taken in like a member of an archive. */
-static int read_file(struct archive *a, const char *name, int fd, uint64_t size, struct err *err)
+/* What was being read is no member: as if it had not been begun. */
+static void drop_member(struct archive *a)
+{
+	layer_free(take_ptr(&a->new_layer));
+	buf_consume(&a->head, a->head.len);
+	(void)tdelete(a->now, &a->by_name, by_name);
+	member_free(take_ptr(&a->now));
+}
+
+static int read_content(struct archive *a, int fd, const char *name, uint64_t size, struct err *err)
 {
 	cleanup_free uint8_t *chunk = malloc(READ_CHUNK);
 	ssize_t n;
-	int rc;
+	int rc = 0;
 
 	if (!chunk)
 		return err_set(err, ENOMEM, "read '%s'", name);
-	rc = add(a, name, size, err);
 	while (rc == 0) {
 		n = read_some(fd, chunk, READ_CHUNK, err);
 		if (n < 0)
@@ -445,6 +452,19 @@ static int read_file(struct archive *a, const char *name, int fd, uint64_t size,
 		rc = on_data(a, chunk, (size_t)n, err);
 	}
 	return rc ? rc : on_end(a, err);
+}
+
+/* A file of the folder, taken in like a member of an archive. */
+static int read_file(struct archive *a, const char *name, int fd, uint64_t size, struct err *err)
+{
+	int rc = add(a, name, size, err);
+
+	if (rc < 0)
+		return rc;
+	rc = read_content(a, fd, name, size, err);
+	if (rc < 0)
+		drop_member(a);
+	return rc;
 }
 
 /* The member, links followed; in a folder, taken in now. NULL: there is none. */
