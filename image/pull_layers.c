@@ -323,12 +323,12 @@ static int init_jobs(struct jobs *js, struct err *err)
 	struct pull *p = js->p;
 	size_t n = p->manifest.layer_count;
 
-	js->job = calloc(n, sizeof(*js->job));
 	p->fd = calloc(n, sizeof(*p->fd));
+	for (size_t i = 0; p->fd && i < n; i++)
+		p->fd[i] = -1;
+	js->job = calloc(n, sizeof(*js->job));
 	if (!js->job || !p->fd)
 		return err_set(err, ENOMEM, "pull layers");
-	for (size_t i = 0; i < n; i++)
-		p->fd[i] = -1;
 	for (size_t i = 0; i < n; i++) {
 		if (seen_before(p, i))
 			continue;
