@@ -195,6 +195,17 @@ static bool same_origin(const char *a, const char *b)
 	return !strncmp(a, b, n) && (b[n] == '\0' || strchr("/?#", b[n]));
 }
 
+/* A stranger's words: enough of them to see what is meant, and fit for a terminal. */
+static int bad_redirect(struct exchange *x, const char *location)
+{
+	char shown[64];
+
+	(void)snprintf(shown, sizeof(shown), "%.63s", location);
+	log_clean(shown);
+	return err_msg(&x->err, EPERM, "%s redirects to '%s'%s, which is not allowed", x->ep->host,
+		shown, strlen(location) < sizeof(shown) ? "" : "...");
+}
+
 static void redirect(struct exchange *x, const char *location)
 {
 	char *url = location[0] ? resolve(x->url, location) : NULL;
@@ -203,8 +214,7 @@ static void redirect(struct exchange *x, const char *location)
 		over(x, err_msg(&x->err, ELOOP, "%s redirects without end", x->ep->host));
 	} else if (!url ||
 		   (strncmp(url, "https://", 8) && (!x->ep->plain || strncmp(url, "http://", 7)))) {
-		over(x, err_msg(&x->err, EPERM, "%s redirects to '%.200s', which is not allowed",
-				x->ep->host, location));
+		over(x, bad_redirect(x, location));
 	} else {
 		x->ep->private_peer |=
 			x->q.path && !x->foreign && http_response(x->t)->private_peer;

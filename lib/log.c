@@ -35,15 +35,41 @@ static void to_stderr(enum log_level level, const char *line)
 	dprintf(STDERR_FILENO, "msb: %s: %s\n", names[level], line);
 }
 
+/* Return: bytes of the UTF-8 character at @p that a terminal may see, 0 if it may not */
+static size_t visible(const unsigned char *p)
+{
+	size_t len = *p < 0x80	 ? 1
+		     : *p < 0xc2 ? 0
+		     : *p < 0xe0 ? 2
+		     : *p < 0xf0 ? 3
+		     : *p < 0xf5 ? 4
+				 : 0;
+
+	if (len == 1)
+		return (*p >= 0x20 && *p != 0x7f) || *p == '\t';
+	/* C1 control characters, and longer forms of what has a shorter one */
+	if ((*p == 0xc2 && p[1] < 0xa0) || (*p == 0xe0 && p[1] < 0xa0) ||
+		(*p == 0xf0 && p[1] < 0x90))
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return len;
+}
+
 void log_clean(char *line)
 {
-	for (unsigned char *p = (unsigned char *)line; *p; p++) {
-		bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* in UTF-8 */
+	unsigned char *p = (unsigned char *)line;
 
-		if ((*p < 0x20 && *p != '\t') || *p == 0x7f || c1)
-			*p = '?';
-		if (c1)
-			p[1] = '?';
+	while (*p) {
+		size_t len = visible(p);
+
+		if (len) {
+			p += len;
+		} else {
+			*p++ = '?';
+		}
 	}
 }
 

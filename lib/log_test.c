@@ -74,6 +74,15 @@ static void test_foreign_words_are_harmless(void **state)
 				  "e\xc3\xa9");
 }
 
+static void test_what_is_no_utf8_is_harmless(void **state)
+{
+	char line[] = "\x9b"
+		      "2J\xf0\x9f\x98\x80\xe0\x82\x9b\xe2\x82";
+
+	log_clean(line);
+	assert_string_equal(line, "?2J\xf0\x9f\x98\x80?????");
+}
+
 static void test_once(void **state)
 {
 	struct seen seen = { 0 };
@@ -109,6 +118,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_levels, restore),
 		cmocka_unit_test_teardown(test_long_lines_are_cut, restore),
 		cmocka_unit_test(test_foreign_words_are_harmless),
+		cmocka_unit_test(test_what_is_no_utf8_is_harmless),
 		cmocka_unit_test_teardown(test_once, restore),
 		cmocka_unit_test_teardown(test_phase, restore),
 	};

@@ -311,6 +311,14 @@ def test_redirect_elsewhere(fake, tool, target):
     assert "not allowed" in tool.pull(f"{fake.host}/a/b:t").error()
 
 
+def test_redirect_with_a_hostile_target(fake, tool):
+    """What a registry says does not reach a terminal as it is, and not at length."""
+    fake.hook("/", lambda h, path: h.reply(302, b"", Location="x:\x1b]0;evil\x07\x9b2J" + "A" * 4000))
+    line = tool.pull(f"{fake.host}/a/b:t").error()
+    assert "not allowed" in line and len(line) < 300
+    assert line.isprintable()
+
+
 def test_redirect_loop(fake, tool):
     fake.hook("/", lambda h, path: h.reply(302, b"", Location=path + "x"))
     assert "redirects without end" in tool.pull(f"{fake.host}/a/b:t").error()
