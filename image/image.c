@@ -152,10 +152,10 @@ int image_open(struct cache *cache, const char *reference, struct image **ret, s
 
 int image_open_digest(struct cache *cache, const char *digest, struct image **ret, struct err *err)
 {
-	char key[DIGEST_TEXT_MAX + 1];
+	char key[CACHE_MANIFEST_KEY_MAX];
 
 	if (!digest_valid(digest))
 		return err_msg(err, EINVAL, "'%.150s' is no digest", digest);
-	image_digest_key(digest, key);
+	cache_manifest_key(digest, key);
 	return image_open_canonical(cache, key, ret, err);
 }

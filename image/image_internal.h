@@ -36,16 +36,12 @@ struct image_parts {
  * then on the image is complete. The caller holds the reference lock.
  * @rebuild: merge even if it is there
  * @ret_built: set if something had to be made; may be NULL
+ * @ret:       the image, as image_mend() opens it: garbage collection beside us cannot have taken
+ * it
  */
 int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild,
-	image_progress_fn *progress, void *ctx, bool *ret_built, struct err *err);
-
-/* image_digest_key() - the key under which the metadata are found by what a sandbox pinned */
-static inline void image_digest_key(const char *digest, char key[static DIGEST_TEXT_MAX + 1])
-{
-	key[0] = '@';
-	(void)snprintf(key + 1, DIGEST_TEXT_MAX, "%s", digest);
-}
+	image_progress_fn *progress, void *ctx, bool *ret_built, struct image **ret,
+	struct err *err);
 
 /* image_open_layers() - as image_open_canonical(), without the merged image: fsmeta_fd is -1 */
 int image_open_layers(

@@ -226,8 +226,9 @@ static int publish_name(struct load *ld, const struct loaded *i, const char *nam
 		return err_set(err, ENOMEM, "load an image");
 	ld->done = more;
 	rc = cache_lock_reference(ld->cache, name, IMAGE_LOCK_MS, &lock, err);
-	rc = rc ? rc : image_publish(ld->cache, &parts, false, ld->progress, ld->ctx, NULL, err);
-	rc = rc ? rc : image_mend(ld->cache, name, &more[ld->done_count], err);
+	rc = rc ? rc
+		: image_publish(ld->cache, &parts, false, ld->progress, ld->ctx, NULL,
+			  &more[ld->done_count], err);
 	if (rc == 0)
 		ld->done_count++;
 	return rc;

@@ -84,23 +84,35 @@ int image_mend(struct cache *cache, const char *canonical, struct image **ret, s
 	return 0;
 }
 
-int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild,
-	image_progress_fn *progress, void *ctx, bool *ret_built, struct err *err)
+/* The merged image is marked as in use, which keeps what is written here. */
+static int write_metadata(struct cache *cache, const struct image_parts *p, struct err *err)
 {
-	const struct stack s = { p->manifest_digest, p->layer_fd, p->layer_count };
 	cleanup_free char *text = image_metadata_text(p);
-	cleanup_fd int fd = -1;
-	char key[DIGEST_TEXT_MAX + 1];
+	cleanup_lock struct lock lock = LOCK_INIT;
+	char key[CACHE_MANIFEST_KEY_MAX];
 	int rc;
 
 	if (!text)
 		return err_set(err, ENOMEM, "write the metadata of '%s'", p->reference);
+	cache_manifest_key(p->manifest_digest, key);
+	rc = cache_lock_reference(cache, key, IMAGE_LOCK_MS, &lock, err);
+	rc = rc ? rc : cache_metadata_write(cache, key, text, strlen(text), err);
+	return rc ? rc : cache_metadata_write(cache, p->reference, text, strlen(text), err);
+}
+
+int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild,
+	image_progress_fn *progress, void *ctx, bool *ret_built, struct image **ret,
+	struct err *err)
+{
+	const struct stack s = { p->manifest_digest, p->layer_fd, p->layer_count };
+	cleanup_fd int fd = -1;
+	int rc;
+
 	say(progress, ctx, IMAGE_MERGING, p->layer_count);
 	rc = publish_fsmeta(cache, &s, rebuild, &fd, ret_built, err);
 	if (rc < 0)
 		return rc;
 	say(progress, ctx, IMAGE_WRITING_FSMETA, p->layer_count);
-	image_digest_key(p->manifest_digest, key);
-	rc = cache_metadata_write(cache, key, text, strlen(text), err);
-	return rc ? rc : cache_metadata_write(cache, p->reference, text, strlen(text), err);
+	rc = write_metadata(cache, p, err);
+	return rc ? rc : image_mend(cache, p->reference, ret, err);
 }

@@ -65,11 +65,12 @@ static void publish(struct cache *c, const int *fds, size_t n)
 	struct image_config config = { .env = NULL };
 	struct image_parts parts = { NAME, MANIFEST, "manifest", MANIFEST, &raw, &raw, &config,
 		layers, n, fds };
+	cleanup_image struct image *img = NULL;
 	struct err err = ERR_INIT;
 
 	assert_int_equal(buf_append(&raw, json, sizeof(json) - 1), 0);
 	assert_int_equal(config_parse(json, sizeof(json) - 1, &config, NULL), 0);
-	if (image_publish(c, &parts, false, NULL, NULL, NULL, &err) < 0)
+	if (image_publish(c, &parts, false, NULL, NULL, NULL, &img, &err) < 0)
 		fail_msg("%s", err.msg);
 	config_release(&config);
 }

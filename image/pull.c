@@ -76,7 +76,7 @@ static void pull_release(struct pull *p)
 
 #define cleanup_pull __attribute__((cleanup(pull_release)))
 
-static int publish(struct pull *p, struct err *err)
+static int publish(struct pull *p, struct image **ret, struct err *err)
 {
 	struct image_parts parts = {
 		.reference = p->canonical,
@@ -91,8 +91,8 @@ static int publish(struct pull *p, struct err *err)
 		.layer_fd = p->fd,
 	};
 
-	return image_publish(
-		p->cache, &parts, p->o.force, p->o.progress, p->o.progress_ctx, &p->built, err);
+	return image_publish(p->cache, &parts, p->o.force, p->o.progress, p->o.progress_ctx,
+		&p->built, ret, err);
 }
 
 static uint64_t download_bytes(const struct manifest *m)
@@ -116,8 +116,7 @@ static int pull_missing(struct pull *p, struct image **ret, struct err *err)
 			      .digest = p->manifest_digest,
 			      .total = download_bytes(&p->manifest) });
 	rc = pull_layers(p, err);
-	rc = rc ? rc : publish(p, err);
-	rc = rc ? rc : image_mend(p->cache, p->canonical, ret, err);
+	rc = rc ? rc : publish(p, ret, err);
 	if (rc == 0)
 		(*ret)->was_cached = !p->built;
 	return rc;

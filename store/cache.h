@@ -21,6 +21,8 @@
  *   findable, so that the next pull need not download it again.)
  * - Whoever makes an artifact holds its lock file exclusively (cache_lock_artifact()), and looks
  *   again for the artifact once it has the lock.
+ * - Metadata stay while the merged image that they are of is marked as in use: a pull keeps that
+ *   mark from before it writes them until its rows are in the catalogue.
  * - Order of locks: reference, download, artifact. No lock is taken while the catalogue is locked.
  *
  * Everything here may block on the disk; struct cache is immutable after cache_open(), so any
@@ -153,6 +155,12 @@ int cache_part_open(struct cache *cache, const char *blob_digest, int *ret_fd, s
 int cache_part_remove(struct cache *cache, const char *blob_digest, struct err *err);
 
 /* --- metadata of references; hold the reference lock to write */
+
+#define CACHE_MANIFEST_KEY_MAX (CACHE_DIGEST_MAX + 1)
+
+/* cache_manifest_key() - instead of a reference: the key under which an image's metadata are found
+ * by its manifest's digest, which is what a sandbox pins. Lock it after all references. */
+void cache_manifest_key(const char *digest, char ret[static CACHE_MANIFEST_KEY_MAX]);
 
 /* cache_metadata_write() - replace what is known of a reference, atomically and durably */
 int cache_metadata_write(

@@ -144,6 +144,18 @@ static int collect_blob(struct collector *c, const char *name, struct err *err)
 
 /* --- metadata */
 
+/* Who had it marked until just now may have made it wanted, so the last look is behind that. */
+static int digest_wanted(struct collector *c, const char *digest, struct err *err)
+{
+	int rc = c->keep(c->ctx, CACHE_FSMETA, digest, err);
+
+	if (rc == 0 && cache_image_busy(c->cache, digest, NULL, 0)) {
+		c->done->busy++;
+		rc = 1;
+	}
+	return rc ? rc : c->keep(c->ctx, CACHE_FSMETA, digest, err);
+}
+
 /* Return: 1 wanted, 0 not (also when it cannot be understood), -errno */
 static int metadata_wanted(struct collector *c, const char *name, struct err *err)
 {
@@ -160,7 +172,7 @@ static int metadata_wanted(struct collector *c, const char *name, struct err *er
 	doc = json_loadb((const char *)buf_head(&b), b.len, 0, NULL);
 	digest = json_string_value(json_object_get(doc, "manifest_digest"));
 	if (digest && cache_digest_name(digest, safe, NULL) == 0)
-		rc = c->keep(c->ctx, CACHE_FSMETA, digest, err);
+		rc = digest_wanted(c, digest, err);
 	json_decref(doc);
 	return rc;
 }

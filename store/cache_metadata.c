@@ -35,6 +35,11 @@ int cache_lock_reference(struct cache *cache, const char *canonical, uint64_t ti
 		cache->dir[CACHE_DIR_MANIFESTS], name, LOCK_EXCLUSIVE, timeout_ms, what, ret, err);
 }
 
+void cache_manifest_key(const char *digest, char ret[static CACHE_MANIFEST_KEY_MAX])
+{
+	(void)snprintf(ret, CACHE_MANIFEST_KEY_MAX, "@%s", digest);
+}
+
 /* --- metadata */
 
 int cache_metadata_write(

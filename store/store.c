@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/log.h"
+#include "lib/num.h"
 #include "store/internal.h"
 
 int store_open(enum catalogue_mode mode, struct store *ret, struct err *err)
@@ -69,12 +70,29 @@ static int check_running(struct store *s, const char *reference, struct err *err
 		reference, holder);
 }
 
+/* What the image's digest leads to; those who use the image still may need it. */
+static int discard_key(struct store *s, const char *digest, struct err *err)
+{
+	char key[CACHE_MANIFEST_KEY_MAX];
+	cleanup_lock struct lock lock = LOCK_INIT;
+	int rc;
+
+	cache_manifest_key(digest, key);
+	rc = cache_lock_reference(s->cache, key, LOCK_SHORT_MS, &lock, err);
+	if (rc == 0 && busy(s, digest))
+		return 0;
+	rc = rc ? rc : wanted(s, CACHE_FSMETA, digest, err);
+	return rc ? MIN_OF(rc, 0) : cache_metadata_remove(s->cache, key, err);
+}
+
 /* The rows are gone; files that cannot be deleted now are for the next prune. */
 static void discard(struct store *s, const struct catalogue_gone *gone, uint64_t *ret_bytes)
 {
 	struct cache_collected done = { 0 };
 	struct err err = ERR_INIT;
 
+	if (gone->manifest)
+		(void)discard_key(s, gone->manifest, &err);
 	for (enum cache_kind k = CACHE_FSMETA; gone->manifest && k < CACHE_KINDS; k++)
 		(void)cache_discard(s->cache, k, gone->manifest, wanted, s, &done, &err);
 	for (size_t i = 0; i < gone->n; i++)
