@@ -90,14 +90,17 @@ static int open_input(const char *path, int *ret, struct err *err)
 static int record_all(struct store *store, struct image **images, size_t n,
 	const struct archive_args *a, uint64_t start, struct err *err)
 {
-	int rc = 0;
+	for (size_t i = 0; i < n; i++) {
+		int rc = image_record(store, images[i], err);
 
-	for (size_t i = 0; rc == 0 && i < n; i++) {
-		rc = image_record(store, images[i], err);
-		if (rc == 0 && !a->quiet)
+		if (rc < 0) {
+			image_drop(store, images + i, n - i);
+			return rc;
+		}
+		if (!a->quiet)
 			output_done("Loaded", images[i]->reference, NULL, clock_mono_ns() - start);
 	}
-	return rc;
+	return 0;
 }
 
 static int load(const struct archive_args *a, struct err *err)

@@ -181,7 +181,7 @@ static int run_remove(int argc, char **argv)
 		return code;
 	if (!n)
 		return command_missing("image remove", "REFERENCE");
-	if (store_open(CATALOGUE_WRITE, &store, &err) < 0)
+	if (store_open_to_free(&store, &err) < 0)
 		return output_failed(&err);
 	for (int i = 0; i < n; i++) {
 		if (remove_one(&store, references[i], &a) != EXIT_OK)
@@ -274,7 +274,7 @@ static int run_prune(int argc, char **argv)
 	if (code != EXIT_OK)
 		return code;
 	start = clock_mono_ns();
-	rc = store_open(CATALOGUE_WRITE, &store, &err);
+	rc = store_open_to_free(&store, &err);
 	rc = rc ? rc : store_image_prune(&store, &pruned, &err);
 	if (rc < 0)
 		return output_failed(&err);

@@ -148,3 +148,27 @@ int image_record(struct store *store, const struct image *image, struct err *err
 		return err_set(err, ENOMEM, "record image '%s'", image->reference);
 	return catalogue_image_put(store->catalogue, &row, err);
 }
+
+static void unmark(struct image *image)
+{
+	close_fd(&image->fsmeta_fd);
+	for (size_t i = 0; i < image->layer_count; i++)
+		close_fd(&image->layers[i].fd);
+}
+
+void image_drop(struct store *store, struct image *const *images, size_t n)
+{
+	/* All of them first: two may be one image with two names. */
+	for (size_t i = 0; i < n; i++)
+		unmark(images[i]);
+	for (size_t i = 0; i < n; i++) {
+		const struct image *image = images[i];
+		cleanup_free char **diff_ids = calloc(image->layer_count, sizeof(*diff_ids));
+
+		for (size_t k = 0; diff_ids && k < image->layer_count; k++)
+			diff_ids[k] = image->layers[k].diff_id;
+		if (diff_ids)
+			store_image_drop(store, image->reference, image->manifest_digest, diff_ids,
+				image->layer_count);
+	}
+}

@@ -13,6 +13,12 @@
 int image_record(struct store *store, const struct image *image, struct err *err);
 
 /*
+ * image_drop() - images that could not be recorded: their marks end, and what of them the catalogue
+ * does not know is deleted. They are still to be freed.
+ */
+void image_drop(struct store *store, struct image *const *images, size_t n);
+
+/*
  * image_find_stored() - the reference in the catalogue that means the same as @text
  * @ret_canonical: canonical text of it; free both
  * Return: 0; -ENOENT "image not found: TEXT"; -EINVAL

@@ -119,6 +119,9 @@ int pull_image(struct store *store, const char *reference, struct image_pull_opt
 		image_explain_full(store, err);
 	o->settings = NULL;
 	image_settings_free(settings);
+	/* What would be of use to the next pull is in the way of everybody now. */
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		store_make_room(store);
 	return rc;
 }
 
@@ -129,8 +132,12 @@ static int pull(struct pull_args *a, const char *reference, bool *ret_cached, st
 	int rc = store_open(CATALOGUE_WRITE, &store, err);
 
 	rc = rc ? rc : pull_image(&store, reference, &a->options, a->quiet, &image, err);
-	rc = rc ? rc : image_record(&store, image, err);
-	if (rc == 0)
+	if (rc < 0)
+		return rc;
+	rc = image_record(&store, image, err);
+	if (rc < 0)
+		image_drop(&store, &image, 1);
+	else
 		*ret_cached = image->was_cached;
 	return rc;
 }

@@ -19,8 +19,8 @@ void log_set_sink(log_sink_fn *fn, void *ctx, enum log_level level);
 /* log_enabled() - is this level wanted? For work that only a log line needs. */
 int log_enabled(enum log_level level);
 
-/* log_clean() - make a line of foreign words fit for a terminal, in place: control characters, escape
- * sequences and what is no UTF-8 become '?'. log_write() does it to every line. */
+/* log_clean() - make a line of foreign words fit for a terminal, in place: control characters,
+ * escape sequences and what is no UTF-8 become '?'. log_write() does it to every line. */
 void log_clean(char *line);
 
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

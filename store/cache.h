@@ -206,7 +206,10 @@ typedef int cache_keep_fn(void *ctx, enum cache_kind kind, const char *digest, s
 int cache_collect(struct cache *cache, cache_keep_fn *keep, void *ctx, bool parts,
 	struct cache_collected *ret, struct err *err);
 
-/* cache_discard() - the same for one artifact; adds to *done */
+/* cache_collect_tmp() - only what killed processes and interrupted downloads left in tmp/ */
+int cache_collect_tmp(struct cache *cache, struct cache_collected *ret, struct err *err);
+
+/* cache_discard() - cache_collect() for one artifact; adds to *done */
 int cache_discard(struct cache *cache, enum cache_kind kind, const char *digest,
 	cache_keep_fn *keep, void *ctx, struct cache_collected *done, struct err *err);
 

@@ -340,6 +340,18 @@ int cache_collect(struct cache *cache, cache_keep_fn *keep, void *ctx, bool part
 	return 0;
 }
 
+int cache_collect_tmp(struct cache *cache, struct cache_collected *ret, struct err *err)
+{
+	struct cache_collected done = { 0 };
+	struct collector c = { .cache = cache, .parts = true, .done = &done };
+	int rc = collect_dir(&c, CACHE_DIR_TMP, err);
+
+	if (rc < 0)
+		return err_wrap(err, "clean the image cache");
+	*ret = done;
+	return 0;
+}
+
 int cache_discard(struct cache *cache, enum cache_kind kind, const char *digest,
 	cache_keep_fn *keep, void *ctx, struct cache_collected *done, struct err *err)
 {

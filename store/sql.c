@@ -21,7 +21,6 @@ static const struct {
 	int sqlite, code;
 	const char *hint;
 } codes[] = {
-	{ SQLITE_FULL, ENOSPC, "" },
 	{ SQLITE_READONLY, EROFS, "" },
 	{ SQLITE_CORRUPT, EBADMSG, "; move it away or restore it from a backup" },
 	{ SQLITE_NOTADB, EBADMSG, "; move it away or restore it from a backup" },
@@ -58,6 +57,13 @@ int sql_error(struct catalogue *c, struct err *err)
 		return busy_error(c, err);
 	if ((rc & 0xff) == SQLITE_CANTOPEN && why)
 		return err_set(err, why, "open the catalogue '%s'", c->path);
+	/* SQLite has a word for a full disk only when it writes pages. */
+	if ((rc & 0xff) == SQLITE_FULL)
+		why = ENOSPC;
+	else if ((rc & 0xff) != SQLITE_IOERR)
+		why = 0;
+	if (why == ENOSPC || why == EDQUOT)
+		return err_set(err, why, "write the catalogue '%s'", c->path);
 	for (unsigned i = 0; i < ARRAY_LEN(codes); i++) {
 		if (codes[i].sqlite == (rc & 0xff))
 			return err_msg(err, codes[i].code, "the catalogue '%s': %s%s", c->path,

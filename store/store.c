@@ -27,6 +27,28 @@ int store_open(enum catalogue_mode mode, struct store *ret, struct err *err)
 	return 0;
 }
 
+static int make_room(struct err *err)
+{
+	cleanup_cache struct cache *cache = NULL;
+	cleanup_home struct home home = { 0 };
+	struct cache_collected done;
+	int rc = home_init(&home, err);
+
+	rc = rc ? rc : cache_open(home.dir[HOME_CACHE], false, &cache, err);
+	return rc ? rc : cache_collect_tmp(cache, &done, err);
+}
+
+int store_open_to_free(struct store *ret, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int rc = store_open(CATALOGUE_WRITE, ret, err);
+
+	if ((rc != -ENOSPC && rc != -EDQUOT) || make_room(&why) < 0)
+		return rc;
+	err_clear(err);
+	return store_open(CATALOGUE_WRITE, ret, err);
+}
+
 void store_close_catalogue(struct store *store)
 {
 	catalogue_close(take_ptr(&store->catalogue));
@@ -120,6 +142,30 @@ int store_image_remove(struct store *store, const char *reference, const char *c
 	return 0;
 }
 
+void store_make_room(struct store *store)
+{
+	struct cache_collected done;
+	struct err err = ERR_INIT;
+
+	if (cache_collect(store->cache, wanted, store, true, &done, &err) < 0)
+		log_info("%s", err.msg);
+}
+
+void store_image_drop(struct store *store, const char *canonical, const char *manifest_digest,
+	char **diff_ids, size_t n)
+{
+	char copy[CACHE_DIGEST_MAX];
+	struct catalogue_gone gone = { copy, diff_ids, n };
+	cleanup_lock struct lock lock = LOCK_INIT;
+
+	(void)snprintf(copy, sizeof(copy), "%s", manifest_digest);
+	if (cache_lock_reference(store->cache, canonical, 0, &lock, NULL) < 0 ||
+		busy(store, copy) || wanted(store, CACHE_FSMETA, copy, NULL) != 0)
+		return;
+	(void)cache_metadata_remove(store->cache, canonical, NULL);
+	discard(store, &gone, NULL);
+}
+
 int store_image_prune(struct store *store, struct store_pruned *ret, struct err *err)
 {
 	struct catalogue_pruned rows = { 0 };
@@ -145,12 +191,18 @@ int store_image_tag(struct store *store, const char *from, const char *from_cano
 	const char *to_canonical, struct err *err)
 {
 	cleanup_lock struct lock lock = LOCK_INIT;
-	cleanup_buf struct buf json = { 0 };
+	cleanup_buf struct buf json = { 0 }, old = { 0 };
+	bool is_new;
 	int rc;
 
 	rc = cache_lock_reference(store->cache, to_canonical, LOCK_SHORT_MS, &lock, err);
 	rc = rc ? rc : cache_metadata_read(store->cache, from_canonical, &json, err);
-	rc = rc ? rc
-		: cache_metadata_write(store->cache, to_canonical, buf_head(&json), json.len, err);
-	return rc ? rc : catalogue_image_tag(store->catalogue, from, to_canonical, err);
+	if (rc < 0)
+		return rc;
+	is_new = cache_metadata_read(store->cache, to_canonical, &old, NULL) == -ENOENT;
+	rc = cache_metadata_write(store->cache, to_canonical, buf_head(&json), json.len, err);
+	rc = rc ? rc : catalogue_image_tag(store->catalogue, from, to_canonical, err);
+	if (rc < 0 && is_new)
+		(void)cache_metadata_remove(store->cache, to_canonical, NULL);
+	return rc;
 }

@@ -35,6 +35,12 @@ int store_open(enum catalogue_mode mode, struct store *ret, struct err *err);
 void store_release(struct store *store);
 #define cleanup_store cleanup_(store_release)
 
+/*
+ * store_open_to_free() - store_open(CATALOGUE_WRITE) for what gives space back: on a full disk,
+ * where the catalogue cannot be written, interrupted downloads are deleted first
+ */
+int store_open_to_free(struct store *ret, struct err *err);
+
 /* store_close_catalogue() - before a fork; @catalogue is NULL afterwards. */
 void store_close_catalogue(struct store *store);
 
@@ -48,6 +54,17 @@ void store_close_catalogue(struct store *store);
  */
 int store_image_remove(struct store *store, const char *reference, const char *canonical,
 	bool force, uint64_t *ret_bytes, struct err *err);
+
+/* store_make_room() - for a full disk: delete what no image in the catalogue needs and nobody uses:
+ * layers without image, interrupted downloads. As far as that works. */
+void store_make_room(struct store *store);
+
+/*
+ * store_image_drop() - undo a pull that could not be recorded: delete what nobody uses and the
+ * catalogue does not know, of an image with the layers @diff_ids, @n of them
+ */
+void store_image_drop(struct store *store, const char *canonical, const char *manifest_digest,
+	char **diff_ids, size_t n);
 
 /* struct store_pruned - as cli.md 2.8 names them; @strays: left behind by killed processes */
 struct store_pruned {

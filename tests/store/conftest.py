@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of msb's store share: a home folder of their own, the binary, small archives."""
+import contextlib
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -8,6 +10,7 @@ import pathlib
 import sqlite3
 import subprocess
 import tarfile
+import threading
 
 import pytest
 
@@ -83,3 +86,49 @@ def archive(path, tags, *layers):
 
 def files(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+def trust(home, host):
+    home.path.mkdir(exist_ok=True)
+    (home.path / "config.json").write_text(json.dumps({"registries": {"hosts": {host: {"insecure": True}}}}))
+
+
+@contextlib.contextmanager
+def images(home, *layers):
+    """A registry on loopback that has one image under every name, of one small layer if none is given."""
+    documents = {}
+
+    def add(data, media_type):
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        documents[digest] = (data, media_type)
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+    oci = "application/vnd.oci.image."
+    tars = [add(data, oci + "layer.v1.tar") for data in layers or [layer({"f": b"x"})]]
+    config = json.dumps({"architecture": "amd64", "os": "linux",
+                         "rootfs": {"type": "layers", "diff_ids": [tar["digest"] for tar in tars]}}).encode()
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json",
+                           "config": add(config, oci + "config.v1+json"), "layers": tars}).encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data, media_type = documents.get(self.path.rsplit("/", 1)[1], (manifest, oci + "manifest.v1+json"))
+            self.send_response(200)
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        host = f"127.0.0.1:{server.server_port}"
+        trust(home, host)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield host
+        finally:
+            server.shutdown()
+            thread.join()

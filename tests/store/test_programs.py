@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """msb and msb-image: what is in which, and how the one runs the other. No machine is started."""
 import contextlib
-import hashlib
-import http.server
-import json
 import pathlib
 import shutil
 import signal
@@ -13,53 +10,7 @@ import threading
 
 import pytest
 
-from conftest import DEADLINE, MSB, archive, layer
-
-
-def trust(home, host):
-    home.path.mkdir(exist_ok=True)
-    (home.path / "config.json").write_text(json.dumps({"registries": {"hosts": {host: {"insecure": True}}}}))
-
-
-@contextlib.contextmanager
-def images(home):
-    """A registry on loopback that has one image of one layer under every name."""
-    documents = {}
-
-    def add(data, media_type):
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        documents[digest] = (data, media_type)
-        return {"mediaType": media_type, "digest": digest, "size": len(data)}
-
-    oci = "application/vnd.oci.image."
-    tar = add(layer({"f": b"x"}), oci + "layer.v1.tar")
-    config = json.dumps({"architecture": "amd64", "os": "linux",
-                         "rootfs": {"type": "layers", "diff_ids": [tar["digest"]]}}).encode()
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": oci + "manifest.v1+json",
-                           "config": add(config, oci + "config.v1+json"), "layers": [tar]}).encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            data, media_type = documents.get(self.path.rsplit("/", 1)[1], (manifest, oci + "manifest.v1+json"))
-            self.send_response(200)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        host = f"127.0.0.1:{server.server_port}"
-        trust(home, host)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield host
-        finally:
-            server.shutdown()
-            thread.join()
+from conftest import DEADLINE, MSB, archive, images, layer, trust
 
 
 @contextlib.contextmanager
