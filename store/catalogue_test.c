@@ -302,6 +302,97 @@ static void concurrent_writers_lose_nothing(void **state)
 	assert_int_equal(count(c, "manifest_layer"), 3);
 }
 
+/* struct told - what a writer reports when a row is in the catalogue */
+struct told {
+	uint8_t who, row;
+};
+
+static void told_name(struct told t, char ret[static 32])
+{
+	(void)snprintf(ret, 32, "w%u-%u", t.who, t.row);
+}
+
+static void write_and_tell(const struct home *h, uint8_t who, int fd)
+{
+	for (uint8_t row = 0; row < EACH; row++) {
+		struct told t = { who, row };
+		struct catalogue *c = NULL;
+		char name[32];
+		struct volume_info v = { .name = name };
+		int rc;
+
+		told_name(t, name);
+		rc = catalogue_open(h, CATALOGUE_WRITE, &c, NULL);
+		rc = rc ? rc : catalogue_volume_add(c, &v, NULL);
+		rc = rc ? rc : put(c, name, DIGEST("a"), DIGEST("d"), NULL);
+		/* Every other writer leaves the catalogue open when it ends or is killed. */
+		if (who % 2)
+			catalogue_close(c);
+		if (rc < 0 || write(fd, &t, sizeof(t)) != sizeof(t))
+			_exit(1);
+	}
+	_exit(0);
+}
+
+static void assert_row(struct catalogue *c, const char *table, const char *column, struct told t)
+{
+	char sql[128], name[32];
+	int64_t n = 0;
+
+	told_name(t, name);
+	(void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s WHERE %s = ?", table, column);
+	assert_int_equal(sql_number(c, &n, NULL, sql, "t", name), 1);
+	if (n != 1)
+		fail_msg("%s of '%s' is lost", table, name);
+}
+
+static void assert_sound(struct catalogue *c)
+{
+	cleanup_stmt sqlite3_stmt *s = NULL;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(sql_prepare(c, &s, &err, "PRAGMA integrity_check", ""), 0);
+	assert_int_equal(sql_step(c, s, &err), 1);
+	assert_string_equal((const char *)sqlite3_column_text(s, 0), "ok");
+	assert_int_equal(count(c, "pragma_foreign_key_check"), 0);
+}
+
+/* Half of the writers are killed, wherever they are, beside the others. */
+static void kills_beside_writers_lose_nothing(void **state)
+{
+	cleanup_home struct home h = open_home(*state);
+	cleanup_catalogue struct catalogue *c = NULL;
+	struct told told[WRITERS * EACH];
+	unsigned n = 0, killed = 0;
+	pid_t pid[WRITERS];
+	int ready[2], status;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	for (uint8_t i = 0; i < WRITERS; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0)
+			write_and_tell(&h, i, ready[1]);
+	}
+	close(ready[1]);
+	while (read(ready[0], &told[n], sizeof(told[n])) == sizeof(told[n])) {
+		n++;
+		if (n % 5 == 0 && killed < WRITERS / 2)
+			assert_int_equal(kill(pid[killed++], SIGKILL), 0);
+	}
+	close(ready[0]);
+	c = open_catalogue(&h, CATALOGUE_WRITE);
+	assert_sound(c);
+	for (unsigned i = 0; i < n; i++) {
+		assert_row(c, "volume", "name", told[i]);
+		assert_row(c, "image_ref", "reference", told[i]);
+	}
+	for (unsigned i = 0; i < WRITERS; i++) {
+		assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+		assert_true(i < killed || status == 0);
+	}
+	assert_true(n >= (WRITERS - killed) * EACH);
+}
+
 static void write_until_killed(const struct home *h, int fd)
 {
 	struct catalogue *c = NULL;
@@ -329,8 +420,6 @@ static void kills_leave_a_sound_catalogue(void **state)
 
 	for (unsigned round = 0; round < 25; round++) {
 		cleanup_catalogue struct catalogue *c = NULL;
-		cleanup_stmt sqlite3_stmt *s = NULL;
-		struct err err = ERR_INIT;
 		int ready[2], status;
 		char byte;
 		pid_t pid;
@@ -349,12 +438,9 @@ static void kills_leave_a_sound_catalogue(void **state)
 			reported++;
 		close(ready[0]);
 		c = open_catalogue(&h, CATALOGUE_WRITE);
-		assert_int_equal(sql_prepare(c, &s, &err, "PRAGMA integrity_check", ""), 0);
-		assert_int_equal(sql_step(c, s, &err), 1);
-		assert_string_equal((const char *)sqlite3_column_text(s, 0), "ok");
+		assert_sound(c);
 		assert_true(count(c, "image_ref") >= reported);
 		assert_in_range(count(c, "volume") - count(c, "image_ref"), 0, round + 1);
-		assert_int_equal(count(c, "pragma_foreign_key_check"), 0);
 	}
 }
 
@@ -371,6 +457,7 @@ int main(void)
 		scratch_test(strange_files_are_refused),
 		scratch_test(concurrent_writers_lose_nothing),
 		scratch_test(kills_leave_a_sound_catalogue),
+		scratch_test(kills_beside_writers_lose_nothing),
 	};
 
 	return cmocka_run_group_tests_name("store_catalogue", tests, NULL, NULL);
