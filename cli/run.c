@@ -395,8 +395,12 @@ static int conclude(struct run *r)
 
 static void release(struct run *r)
 {
+	bool ran = r->session && session_ready(r->session);
+
 	session_free(r->session);
 	worker_free(r->worker);
+	if (!ran)
+		setup_undo(&r->setup);
 	loop_free(r->loop);
 	for (unsigned i = 0; i < N_PORTS; i++) {
 		close_fd(&r->port[i]);

@@ -39,6 +39,7 @@ struct setup_disk {
  * @image:  of a reference; NULL for folders and disks
  * @parts:  descriptors of the image's files, borrowed from it
  * @lasting: a disk is written that outlives the machine
+ * @created: volumes that there were none of before; borrowed from the arguments
  */
 struct run_setup {
 	struct setup_share share[VM_MAX_FS];
@@ -49,6 +50,8 @@ struct run_setup {
 	int *parts;
 	uint32_t upper_mib; /* what config.json says of the size; 0: nothing */
 	bool lasting, trust_host_cas;
+	const char *created[MOUNT_ARGS_MAX];
+	unsigned n_created;
 
 	char name[MOUNT_ARGS_MAX][SETUP_TAG_MAX];
 	char device[2][64];
@@ -63,6 +66,10 @@ struct run_setup {
 /* setup_prepare() - open everything. Return: 0; -errno (setup_release() is still to be called). */
 int setup_prepare(struct run_setup *s, const struct run_args *args, struct err *err);
 void setup_release(struct run_setup *s);
+
+/* setup_undo() - nothing ran, and the worker has ended: remove the volumes that were made for it.
+ */
+void setup_undo(struct run_setup *s);
 
 /* setup_config() - what the image says; NULL for roots that are no images. */
 const struct image_config *setup_config(const struct run_setup *s);

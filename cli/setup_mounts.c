@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "block/upper.h"
 #include "cli/run_setup.h"
+#include "cli/volume_disk.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
 #include "store/store.h"
@@ -239,13 +239,6 @@ static int add_image(struct run_setup *s, const struct mount_arg *m, struct err 
 	return disk ? add_disk(s, m, disk, m->fstype) : -EIO;
 }
 
-static int format_disk(int dirfd, const char *name, uint64_t size, struct err *err)
-{
-	const struct upper_config cfg = { .size = size, .durable = true };
-
-	return upper_create(dirfd, name, &cfg, err);
-}
-
 static int use_disk(
 	struct run_setup *s, const struct mount_arg *m, struct volume_use *use, struct err *err)
 {
@@ -295,7 +288,7 @@ static int have_volume(
 		.kind = m->disk ? VOLUME_DISK : VOLUME_DIR,
 		.quota_mib = m->quota / MIB(1),
 		.capacity = m->disk ? MIB(m->size_mib) : 0,
-		.format = format_disk,
+		.format = volume_disk_make,
 	};
 	int rc = volume_check_name(m->source, err);
 
@@ -371,32 +364,34 @@ static void add_default_tmp(struct run_setup *s, const struct run_args *args)
 		(struct tmpfs_mount){ .path = text_of("/tmp"), .size_mib = (uint32_t)mib };
 }
 
-static void remove_created(
-	struct store *store, const struct mount_args *mounts, const bool *created)
-{
-	for (unsigned i = 0; i < mounts->n; i++) {
-		if (created[i])
-			(void)volume_remove(store, mounts->v[i].source, NULL);
-	}
-}
-
 /* The catalogue is closed again before anything is forked. */
 static int add_volumes(struct run_setup *s, const struct mount_args *mounts, struct err *err)
 {
 	cleanup_store struct store store = { 0 };
-	bool created[MOUNT_ARGS_MAX] = { false };
 	int rc;
 
 	rc = store_open(CATALOGUE_WRITE, &store, err);
 	for (unsigned i = 0; i < mounts->n && rc == 0; i++) {
-		if (mounts->v[i].kind == MOUNT_VOLUME)
-			rc = add_volume(s, &mounts->v[i], &store, &created[i], err);
-	}
-	if (rc < 0) {
-		setup_close_worker_ends(s); /* or they would be in use */
-		remove_created(&store, mounts, created);
+		bool created = false;
+
+		if (mounts->v[i].kind != MOUNT_VOLUME)
+			continue;
+		rc = add_volume(s, &mounts->v[i], &store, &created, err);
+		if (created)
+			s->created[s->n_created++] = mounts->v[i].source;
 	}
 	return rc;
+}
+
+void setup_undo(struct run_setup *s)
+{
+	cleanup_store struct store store = { 0 };
+
+	setup_close_worker_ends(s); /* or they would be in use */
+	if (!s->n_created || store_open(CATALOGUE_WRITE, &store, NULL) < 0)
+		return;
+	while (s->n_created > 0)
+		(void)volume_remove(&store, s->created[--s->n_created], NULL);
 }
 
 static bool has_volumes(const struct mount_args *mounts)

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "block/upper.h"
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/volume_disk.h"
 #include "lib/clock.h"
 #include "lib/num.h"
 #include "store/store.h"
@@ -82,15 +82,6 @@ static void describe_create(void)
 	options_help(create_rows, stdout);
 }
 
-static int make_disk(int dirfd, const char *name, uint64_t size, struct err *err)
-{
-	struct upper_config cfg = { .size = ALIGN_UP(size, 4096), .durable = true };
-
-	if (size < UPPER_MIN || size > UPPER_MAX)
-		return err_msg(err, ERANGE, "the size of a disk is 16M to 16T");
-	return upper_create(dirfd, name, &cfg, err);
-}
-
 static int check_create(struct volume_args *a, const char *positional, struct err *err)
 {
 	if (positional && a->name && strcmp(positional, a->name) != 0)
@@ -120,7 +111,7 @@ static int run_create(int argc, char **argv)
 		return code;
 	rc = check_create(&a, n ? name : NULL, &err);
 	spec = (struct volume_spec){
-		.name = a.name, .kind = a.kind, .capacity = a.size, .format = make_disk
+		.name = a.name, .kind = a.kind, .capacity = a.size, .format = volume_disk_make
 	};
 	rc = rc ? rc : store_open(CATALOGUE_WRITE, &store, &err);
 	rc = rc ? rc : volume_create(&store, &spec, &err);

@@ -50,4 +50,17 @@ int dir_sync(int dirfd, const char *what, struct err *err);
  */
 int tree_remove(int dirfd, const char *name, struct err *err);
 
+struct store;
+struct lock;
+
+/* What is under way with a volume, as its lock file has it. */
+enum volume_step { VOLUME_SETTLED = 0, VOLUME_BEING_MADE = 'c', VOLUME_BEING_REMOVED = 'r' };
+
+/* volume_mark() - write it; @lock is held. Return: 0; -errno. */
+int volume_mark(const struct lock *lock, enum volume_step step, struct err *err);
+
+/* volume_recover() - finish or undo what a killed process had under way; @lock is held. */
+int volume_recover(
+	struct store *store, int dirfd, const char *name, const struct lock *lock, struct err *err);
+
 #endif

@@ -2,7 +2,8 @@
 /*
  * A volume is built under a name with a dot in front, which no volume can have, and renamed; it is
  * renamed to such a name before it is deleted. A process that is killed meanwhile leaves nothing
- * that looks like a volume, and the next removal sweeps it away: what is being built is locked.
+ * that looks like a volume, and the next creation or removal sweeps it away: what is being built is
+ * locked. Between renaming and the catalogue volume_mark() says what is to be finished.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,34 @@ static const char *missing_label(const struct volume_info *v, const char *const 
 	return missing;
 }
 
+/* --- what is left */
+
+static bool left_behind(const char *name)
+{
+	return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 ||
+	       strncmp(name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0;
+}
+
+/* What other processes left when they were killed; those that live hold a lock, or soon will. */
+static void sweep(int dirfd_)
+{
+	int fd = openat(dirfd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		cleanup_fd int folder = -1;
+		struct stat st;
+
+		if (!left_behind(e->d_name))
+			continue;
+		folder = openat(dirfd_, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0 &&
+			fstat(folder, &st) == 0 && st.st_mtime + SWEEP_AGE_S < time(NULL))
+			(void)tree_remove(dirfd_, e->d_name, NULL);
+	}
+}
+
 /* --- creating */
 
 static void dot_name(const char *prefix, const char *name, char *ret, size_t size)
@@ -198,8 +227,25 @@ static int add_row(struct store *store, const struct volume_spec *spec, struct e
 	return catalogue_volume_add(store->catalogue, &v, err);
 }
 
-static int create_locked(
-	struct store *store, int dirfd, const struct volume_spec *spec, struct err *err)
+static int make_named(struct store *store, int dirfd, const char *tmp,
+	const struct volume_spec *spec, const struct lock *lock, struct err *err)
+{
+	int rc = volume_mark(lock, VOLUME_BEING_MADE, err);
+
+	rc = rc ? rc : name_volume(store, dirfd, tmp, spec->name, err);
+	if (rc < 0) {
+		(void)tree_remove(dirfd, tmp, NULL);
+	} else {
+		rc = add_row(store, spec, err);
+		if (rc < 0)
+			(void)tree_remove(dirfd, spec->name, NULL);
+	}
+	(void)volume_mark(lock, VOLUME_SETTLED, NULL);
+	return rc;
+}
+
+static int create_locked(struct store *store, int dirfd, const struct volume_spec *spec,
+	const struct lock *lock, struct err *err)
 {
 	char tmp[NAME_BYTES + 32];
 	cleanup_fd int fd = -1;
@@ -207,15 +253,12 @@ static int create_locked(
 
 	dot_name(NEW_PREFIX, spec->name, tmp, sizeof(tmp));
 	rc = build(dirfd, tmp, spec, &fd, err);
-	rc = rc ? rc : name_volume(store, dirfd, tmp, spec->name, err);
 	if (rc < 0) {
 		(void)tree_remove(dirfd, tmp, NULL);
 		return rc;
 	}
-	rc = add_row(store, spec, err);
-	if (rc < 0)
-		(void)tree_remove(dirfd, spec->name, NULL);
-	return rc;
+	sweep(dirfd);
+	return make_named(store, dirfd, tmp, spec, lock, err);
 }
 
 int volume_create(struct store *store, const struct volume_spec *spec, struct err *err)
@@ -227,6 +270,7 @@ int volume_create(struct store *store, const struct volume_spec *spec, struct er
 
 	rc = rc ? rc : home_open_dir(&store->home, HOME_VOLUMES, true, &dirfd, err);
 	rc = rc ? rc : lock_volume(dirfd, spec->name, &lock, err);
+	rc = rc ? rc : volume_recover(store, dirfd, spec->name, &lock, err);
 	if (rc < 0)
 		return rc;
 	rc = catalogue_volume_get(store->catalogue, spec->name, &there, err);
@@ -235,7 +279,7 @@ int volume_create(struct store *store, const struct volume_spec *spec, struct er
 	if (rc != -ENOENT)
 		return rc;
 	err_clear(err);
-	return create_locked(store, dirfd, spec, err);
+	return create_locked(store, dirfd, spec, &lock, err);
 }
 
 static int compare(const struct volume_spec *spec, const struct volume_info *v, struct err *err)
@@ -259,32 +303,64 @@ static int compare(const struct volume_spec *spec, const struct volume_info *v, 
 	return 0;
 }
 
+/* A row without a folder: of a removal that was killed, or somebody took the folder away. */
+static int check_folder(struct store *store, const char *name, struct err *err)
+{
+	cleanup_volume_info struct volume_info *v = NULL;
+	cleanup_lock struct lock lock = LOCK_INIT;
+	cleanup_fd int dirfd = -1;
+	struct stat st;
+	int rc = home_open_dir(&store->home, HOME_VOLUMES, true, &dirfd, err);
+
+	if (rc < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return rc;
+	rc = lock_volume(dirfd, name, &lock, err);
+	rc = rc ? rc : volume_recover(store, dirfd, name, &lock, err);
+	rc = rc ? rc : catalogue_volume_get(store->catalogue, name, &v, err);
+	if (rc < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return rc;
+	return err_msg(err, EIO,
+		"volume '%s' has lost its folder '%s/%s': put it back, or 'msb volume rm %s'", name,
+		store->home.dir[HOME_VOLUMES], name, name);
+}
+
+static int get_sound(
+	struct store *store, const char *name, struct volume_info **ret, struct err *err)
+{
+	int rc = catalogue_volume_get(store->catalogue, name, ret, err);
+
+	rc = rc ? rc : check_folder(store, name, err);
+	if (rc < 0 && *ret) {
+		volume_info_free(*ret);
+		*ret = NULL;
+	}
+	return rc;
+}
+
 int volume_ensure(
 	struct store *store, const struct volume_spec *spec, bool *ret_created, struct err *err)
 {
-	bool created = false;
 	int rc = volume_check_name(spec->name, err);
 
 	/* Twice, since another process may create or remove it in between. */
 	for (unsigned i = 0; rc == 0 && i < 2; i++) {
 		cleanup_volume_info struct volume_info *v = NULL;
 
-		rc = catalogue_volume_get(store->catalogue, spec->name, &v, err);
-		if (rc == 0) {
+		rc = get_sound(store, spec->name, &v, err);
+		if (rc == 0)
 			rc = compare(spec, v, err);
-			break;
-		}
+		if (rc == 0 && ret_created)
+			*ret_created = false;
 		if (rc != -ENOENT)
-			break;
+			return rc;
 		err_clear(err);
 		rc = volume_create(store, spec, err);
-		created = rc == 0;
-		if (rc != -EEXIST)
-			break;
+		if (rc == 0 && ret_created)
+			*ret_created = true;
+		if (rc != -EEXIST || i > 0)
+			return rc;
 		rc = 0;
 	}
-	if (rc == 0 && ret_created)
-		*ret_created = created;
 	return rc;
 }
 
@@ -331,7 +407,7 @@ int volume_use(struct store *store, const char *name, bool read_only, struct vol
 	char what[NAME_BYTES + 32];
 	struct stat st;
 	bool disk, alone;
-	int rc = catalogue_volume_get(store->catalogue, name, &v, err);
+	int rc = get_sound(store, name, &v, err);
 
 	rc = rc ? rc : open_folder(store, name, &folder, err);
 	if (rc < 0)
@@ -395,34 +471,8 @@ static int lock_unused(struct store *store, const struct volume_info *v, int *re
 	return 0;
 }
 
-static bool left_behind(const char *name)
-{
-	return strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 ||
-	       strncmp(name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0;
-}
-
-/* What other processes left when they were killed; those that live hold a lock, or soon will. */
-static void sweep(int dirfd_)
-{
-	int fd = openat(dirfd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		cleanup_fd int folder = -1;
-		struct stat st;
-
-		if (!left_behind(e->d_name))
-			continue;
-		folder = openat(dirfd_, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0 &&
-			fstat(folder, &st) == 0 && st.st_mtime + SWEEP_AGE_S < time(NULL))
-			(void)tree_remove(dirfd_, e->d_name, NULL);
-	}
-}
-
-static int remove_locked(
-	struct store *store, int dirfd, const struct volume_info *v, struct err *err)
+static int remove_locked(struct store *store, int dirfd, const struct volume_info *v,
+	const struct lock *lock, struct err *err)
 {
 	char gone[NAME_BYTES + 32];
 	cleanup_fd int folder = -1, disk = -1;
@@ -431,16 +481,18 @@ static int remove_locked(
 	if (rc < 0)
 		return rc;
 	dot_name(GONE_PREFIX, v->name, gone, sizeof(gone));
-	if (renameat2(dirfd, v->name, dirfd, gone, RENAME_NOREPLACE) < 0 && errno != ENOENT)
-		return err_set(err, errno, "delete volume '%s'", v->name);
-	rc = catalogue_volume_delete(store->catalogue, v->name, err);
-	if (rc < 0) {
-		(void)renameat2(dirfd, gone, dirfd, v->name, RENAME_NOREPLACE);
+	rc = volume_mark(lock, VOLUME_BEING_REMOVED, err);
+	if (rc < 0)
 		return rc;
-	}
-	rc = tree_remove(dirfd, gone, err);
+	if (renameat2(dirfd, v->name, dirfd, gone, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+		rc = err_set(err, errno, "delete volume '%s'", v->name);
+	rc = rc ? rc : catalogue_volume_delete(store->catalogue, v->name, err);
+	if (rc < 0)
+		(void)renameat2(dirfd, gone, dirfd, v->name, RENAME_NOREPLACE);
+	(void)volume_mark(lock, VOLUME_SETTLED, NULL);
+	rc = rc ? rc : tree_remove(dirfd, gone, err);
 	sweep(dirfd);
-	return rc < 0 ? err_wrap(err, "delete volume '%s'", v->name) : 0;
+	return rc;
 }
 
 int volume_remove(struct store *store, const char *name, struct err *err)
@@ -453,10 +505,11 @@ int volume_remove(struct store *store, const char *name, struct err *err)
 	rc = rc ? rc : catalogue_volume_get(store->catalogue, name, &v, err);
 	rc = rc ? rc : home_open_dir(&store->home, HOME_VOLUMES, true, &dirfd, err);
 	rc = rc ? rc : lock_volume(dirfd, name, &lock, err);
+	rc = rc ? rc : volume_recover(store, dirfd, name, &lock, err);
 	/* Before it was locked it may have become another volume, of the other kind. */
 	if (rc == 0) {
 		volume_info_free(take_ptr(&v));
 		rc = catalogue_volume_get(store->catalogue, name, &v, err);
 	}
-	return rc ? rc : remove_locked(store, dirfd, v, err);
+	return rc ? rc : remove_locked(store, dirfd, v, &lock, err);
 }

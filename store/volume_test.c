@@ -217,6 +217,81 @@ static void sandboxes_protect_volumes(void **state)
 	assert_int_equal(volume_remove(&store, "vol", &err), 0);
 }
 
+/* As if a process had been killed there: the letter is in the lock file, and the one or the other.
+ */
+static void leave_mark(const struct scratch *s, char letter)
+{
+	char path[256];
+	cleanup_fd int fd = -1;
+
+	(void)snprintf(path, sizeof(path), "%s/volumes/.locks/vol.lock", s->path);
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_int_equal(write(fd, &letter, 1), 1);
+}
+
+static char *volume_dir(const struct scratch *s, char path[256])
+{
+	(void)snprintf(path, 256, "%s/volumes/vol", s->path);
+	return path;
+}
+
+static void what_was_killed_is_finished_or_undone(void **state)
+{
+	const struct scratch *s = *state;
+	cleanup_store struct store store = open_store(s);
+	cleanup_volume_use struct volume_use use = VOLUME_USE_INIT;
+	struct err err = ERR_INIT;
+	bool created = false;
+	char path[256], gone[256];
+
+	assert_int_equal(volume_create(&store, &disk, &err), 0);
+	/* Removing: the folder was gone, the row not yet. */
+	(void)snprintf(gone, sizeof(gone), "%s/gone", s->path);
+	assert_int_equal(rename(volume_dir(s, path), gone), 0);
+	leave_mark(s, 'r');
+	assert_int_equal(volume_use(&store, "vol", false, &use, &err), -ENOENT);
+	assert_int_equal(volume_ensure(&store, &folder, &created, &err), 0);
+	assert_true(created);
+	/* Removing: nothing had happened yet. */
+	leave_mark(s, 'r');
+	assert_int_equal(volume_use(&store, "vol", false, &use, &err), 0);
+	volume_use_release(&use);
+	assert_int_equal(volume_create(&store, &folder, &err), -EEXIST);
+	/* Creating: the folder was there, the row not yet. */
+	assert_int_equal(catalogue_volume_delete(store.catalogue, "vol", &err), 0);
+	leave_mark(s, 'c');
+	assert_int_equal(volume_create(&store, &disk, &err), 0);
+	/* Creating: all was done but to say so. */
+	leave_mark(s, 'c');
+	assert_int_equal(volume_create(&store, &folder, &err), -EEXIST);
+	assert_int_equal(volume_use(&store, "vol", false, &use, &err), 0);
+	assert_int_equal(use.kind, VOLUME_DISK);
+	volume_use_release(&use);
+}
+
+/* Without the letter it may be anybody's. */
+static void what_nobody_announced_is_left_alone(void **state)
+{
+	const struct scratch *s = *state;
+	cleanup_store struct store store = open_store(s);
+	cleanup_volume_use struct volume_use use = VOLUME_USE_INIT;
+	struct err err = ERR_INIT;
+	bool created = false;
+	char path[256];
+
+	assert_int_equal(volume_create(&store, &folder, &err), 0);
+	assert_int_equal(catalogue_volume_delete(store.catalogue, "vol", &err), 0);
+	assert_int_equal(volume_ensure(&store, &folder, &created, &err), -EEXIST);
+	assert_non_null(strstr(err.msg, "in the way"));
+	assert_false(created);
+	assert_int_equal(rmdir(volume_dir(s, path)), 0);
+	assert_int_equal(volume_create(&store, &folder, &err), 0);
+	assert_int_equal(rmdir(volume_dir(s, path)), 0);
+	assert_int_equal(volume_use(&store, "vol", false, &use, &err), -EIO);
+	assert_non_null(strstr(err.msg, "has lost its folder"));
+	assert_int_equal(volume_remove(&store, "vol", &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +303,8 @@ int main(void)
 		scratch_test(ensure_compares),
 		scratch_test(links_lead_nowhere),
 		scratch_test(sandboxes_protect_volumes),
+		scratch_test(what_was_killed_is_finished_or_undone),
+		scratch_test(what_nobody_announced_is_left_alone),
 	};
 
 	return cmocka_run_group_tests_name("store_volume", tests, NULL, NULL);
