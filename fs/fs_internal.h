@@ -366,12 +366,16 @@ void quota_statfs(struct fs_server *fs, struct fuse_kstatfs *st);
 
 /* quota_count.c */
 
-/* struct quota_sum - what is in a share: bytes of files and attributes, entries of all kinds */
+/*
+ * struct quota_sum - what is in a share: bytes of files and attributes, entries of all kinds
+ * @partial: there is more, in folders too deep to be counted
+ */
 struct quota_sum {
 	uint64_t bytes, names;
+	bool partial;
 };
 
-/* quota_count() - walk all of it. Return: 0 and *ret; -ELOOP too deep; -errno */
+/* quota_count() - walk all of it. Return: 0 and *ret; -errno */
 int quota_count(struct fs_server *fs, struct quota_sum *ret);
 /* quota_attr_weight() - bytes that an attribute counts */
 uint64_t quota_attr_weight(const char *name, size_t len);

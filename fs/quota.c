@@ -62,7 +62,8 @@ int quota_new(uint64_t limit, struct quota **ret)
 
 	if (!q)
 		return -ENOMEM;
-	q->limit = (struct quota_sum){ limit, limit / BYTES_PER_NAME + NAMES_MIN };
+	q->limit.bytes = limit;
+	q->limit.names = limit / BYTES_PER_NAME + NAMES_MIN;
 	quota_set_time(q, COUNT_SAVED_NS);
 	/* A count drops nodes, and the last of a file gives back what that took. */
 	pthread_mutexattr_init(&again);
@@ -122,8 +123,11 @@ static int recount(struct fs_server *fs, struct quota *q)
 	q->time_at = clock_mono_ns();
 	if (rc < 0)
 		return rc;
-	q->used.bytes = grown(now.bytes, q->base.bytes);
-	q->used.names = grown(now.names, q->base.names);
+	now.bytes = grown(now.bytes, q->base.bytes);
+	now.names = grown(now.names, q->base.names);
+	/* What is too deep to be seen is not gone. */
+	q->used.bytes = now.partial ? MAX_OF(now.bytes, q->used.bytes) : now.bytes;
+	q->used.names = now.partial ? MAX_OF(now.names, q->used.names) : now.names;
 	return 0;
 }
 

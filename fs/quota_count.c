@@ -19,7 +19,7 @@
 
 #include "fs/fs_internal.h"
 
-/* Deeper than that nothing is counted, so nothing may be added either. */
+/* Deeper than that nothing is counted, and the sum says so. */
 #define DEPTH_MAX 512
 
 #define ATTR_UNIT 1024
@@ -141,28 +141,25 @@ static DIR *next_folder(DIR *dir, struct quota_sum *sum)
 static int walk(int root_fd, struct quota_sum *sum)
 {
 	DIR **stack = calloc(DEPTH_MAX, sizeof(DIR *)), *sub;
-	unsigned depth = 0;
-	int rc = 0;
+	unsigned depth;
 
 	if (!stack)
 		return -ENOMEM;
 	stack[0] = open_dir(root_fd, ".");
 	depth = stack[0] != NULL;
-	while (depth > 0 && rc == 0) {
+	while (depth > 0) {
 		sub = next_folder(stack[depth - 1], sum);
 		if (sub && depth == DEPTH_MAX) {
 			(void)closedir(sub);
-			rc = -ELOOP;
+			sum->partial = true;
 		} else if (sub) {
 			stack[depth++] = sub;
 		} else {
 			(void)closedir(stack[--depth]);
 		}
 	}
-	while (depth > 0)
-		(void)closedir(stack[--depth]);
 	free(stack);
-	return rc;
+	return 0;
 }
 
 /* struct nameless - descriptors of objects that may have lost their last name */
@@ -242,7 +239,7 @@ static int count_forgotten(struct fs_server *fs, uint64_t *sum)
 
 int quota_count(struct fs_server *fs, struct quota_sum *ret)
 {
-	struct quota_sum sum = { 0, 0 };
+	struct quota_sum sum = { 0 };
 	struct node *root;
 	int rc = node_get(fs, FUSE_ROOT_ID, &root);
 

@@ -232,6 +232,25 @@ static void test_counts_are_rationed(void **state)
 	assert_int_equal(put(t, f, 0, 60000), 0);
 }
 
+/* Folders too deep to be counted: neither a way round the limit nor the end of all writing. */
+static void test_deep_folders(void **state)
+{
+	struct tfs *t = *state;
+	uint64_t dir = FUSE_ROOT_ID;
+	struct open_file f, deep;
+
+	for (unsigned i = 0; i < 520; i++)
+		assert_int_equal(tfs_mkdir(t, dir, "d", 0700, &dir), 0);
+	assert_int_equal(tfs_create(t, dir, "deep", O_RDWR, 0600, &deep.node, &deep.fh), 0);
+	assert_int_equal(put(t, deep, 0, 40000), 0);
+	f = create(t, "f");
+	assert_int_equal(put(t, f, 0, 40000), -ENOSPC);
+	assert_int_equal(put(t, f, 0, 20000), 0);
+	assert_int_equal(put(t, f, 20000, 20000), -ENOSPC);
+	assert_int_equal(cut(t, deep, 0), 0);
+	assert_int_equal(put(t, f, 20000, 20000), 0);
+}
+
 static void test_statfs(void **state)
 {
 	struct tfs *t = *state;
@@ -286,6 +305,7 @@ int main(void)
 		CASE(test_attributes),
 		CASE(test_nothing_is_given_back_twice),
 		CASE(test_counts_are_rationed),
+		CASE(test_deep_folders),
 		CASE(test_statfs),
 		CASE(test_bound_file),
 	};
