@@ -364,6 +364,16 @@ static void add_default_tmp(struct run_setup *s, const struct run_args *args)
 		(struct tmpfs_mount){ .path = text_of("/tmp"), .size_mib = (uint32_t)mib };
 }
 
+static bool is_named_before(const struct mount_args *mounts, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++) {
+		if (mounts->v[j].kind == MOUNT_VOLUME &&
+			strcmp(mounts->v[j].source, mounts->v[i].source) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The catalogue is closed again before anything is forked. */
 static int add_volumes(struct run_setup *s, const struct mount_args *mounts, struct err *err)
 {
@@ -377,6 +387,10 @@ static int add_volumes(struct run_setup *s, const struct mount_args *mounts, str
 		if (mounts->v[i].kind != MOUNT_VOLUME)
 			continue;
 		rc = add_volume(s, &mounts->v[i], &store, &created, err);
+		if (rc == -EBUSY && is_named_before(mounts, i))
+			rc = err_msg(err, EBUSY,
+				"volume '%s' is a disk, which cannot be mounted twice",
+				mounts->v[i].source);
 		if (created)
 			s->created[s->n_created++] = mounts->v[i].source;
 	}

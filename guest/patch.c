@@ -24,16 +24,6 @@ void patcher_release(struct patcher *p)
 	close_fd(&p->fd);
 }
 
-static int failed(const struct patcher *p, const char *what, int code, struct err *err)
-{
-	const char *path = p->path + strlen(p->root);
-
-	if (code == EEXIST)
-		return err_msg(err, EEXIST,
-			"patch: %s '%.300s': the root file system has it already", what, path);
-	return err_set(err, code, "patch: %s '%.300s'", what, path);
-}
-
 /* ---- removing ---- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -179,20 +169,34 @@ static int op_symlink(struct patcher *p, const struct patch *patch)
 
 /* ---- frames ---- */
 
+/* struct patch_op - @invalid: what EINVAL means here */
 struct patch_op {
 	const char *name, *words;
 	int (*apply)(struct patcher *p, const struct patch *patch);
+	const char *invalid;
 };
 
 static const struct patch_op ops[] = {
 	{ "file", "create", op_file },
 	{ "data", "write", op_data },
-	{ "append", "append to", op_append },
+	{ "append", "append to", op_append, "it is not a regular file" },
 	{ "dir", "create folder", op_dir },
 	{ "mkdir", "create folder", op_mkdir },
 	{ "symlink", "create link", op_symlink },
 	{ "remove", "remove", op_remove },
 };
+
+static int failed(const struct patcher *p, const struct patch_op *op, int code, struct err *err)
+{
+	const char *path = p->path + strlen(p->root);
+	const char *why = code == EEXIST   ? "the root file system has it already"
+			  : code == EINVAL ? op->invalid
+					   : NULL;
+
+	if (why)
+		return err_msg(err, code, "patch: %s '%.300s': %s", op->words, path, why);
+	return err_set(err, code, "patch: %s '%.300s'", op->words, path);
+}
 
 static int set_path(struct patcher *p, struct text path, struct err *err)
 {
@@ -228,5 +232,5 @@ int patch_apply(struct patcher *p, const struct patch *patch, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = op->apply(p, patch);
-	return ret < 0 ? failed(p, op->words, -ret, err) : 0;
+	return ret < 0 ? failed(p, op, -ret, err) : 0;
 }

@@ -154,6 +154,34 @@ static void test_links(void **state)
 	assert_int_equal(apply(p, &link), -EINVAL);
 }
 
+/* On the way links are followed, as the guest's kernel does it; a loop leads nowhere. */
+static void test_ways(void **state)
+{
+	struct place *p = *state;
+	struct patch link = patch_of("symlink", "/to", NULL), dir = patch_of("mkdir", "/a/b", NULL);
+	struct patch file = patch_of("file", "/to/f", "x"), none = patch_of("file", "/none", "x");
+	struct patch add = patch_of("append", "/to", "x");
+	struct err err = ERR_INIT;
+
+	assert_int_equal(apply(p, &dir), 0);
+	link.target = text_of("a/b");
+	assert_int_equal(apply(p, &link), 0);
+	assert_int_equal(apply(p, &file), 0);
+	check_file(p, "/a/b/f", "x", 0644);
+	assert_int_equal(patch_apply(&p->patcher, &add, &err), -EINVAL);
+	assert_string_equal(err.msg, "patch: append to '/to': it is not a regular file");
+	link.path = text_of("/loop");
+	link.target = text_of("loop");
+	file.path = text_of("/loop/f");
+	assert_int_equal(apply(p, &link), 0);
+	assert_int_equal(patch_apply(&p->patcher, &file, &err), -ELOOP);
+	assert_non_null(strstr(err.msg, "'/loop/f'"));
+	/* A mode without any permission is a mode, if the type says so. */
+	none.mode = S_IFREG;
+	assert_int_equal(apply(p, &none), 0);
+	check_file(p, "/none", "x", 0);
+}
+
 static void test_malformed(void **state)
 {
 	static const char *const bad[] = { "", "relative", "/", "/a/../b", "/." };
@@ -181,6 +209,7 @@ int main(void)
 		CASE(test_long_file),
 		CASE(test_folders),
 		CASE(test_links),
+		CASE(test_ways),
 		CASE(test_malformed),
 	};
 

@@ -110,7 +110,7 @@ def test_what_is_there_must_be_what_is_asked_for(home, place):
         (["--mount-named", "disk:/x:kind=disk,size=1G"], "has 64 MiB, not 1024"),
         (["-v", "dir:/x:quota=1G"], "has another quota"),
         (["-v", "disk:/x:quota=1G"], "'disk' is a disk: quota= is for folders"),
-        (["-v", "disk:/x", "-v", "disk:/y"], "volume 'disk' is in use"),
+        (["-v", "disk:/x", "-v", "disk:/y"], "volume 'disk' is a disk, which cannot be mounted twice"),
     ]:
         assert words in refused(home, place, *args)
     (place / "fs.yaml").write_text("mounts: [{named: dir, target: /x, create: create}]\n")
