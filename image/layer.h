@@ -59,7 +59,7 @@ struct layer_limits {
 
 /*
  * struct layer_options - how to make it
- * @own_meta_bytes: of metadata that a layer may have without asking; 0: 64 MiB, which are 200,000
+ * @own_meta_bytes: of metadata that a layer may have without asking; 0: 64 MiB, which are 300,000
  *		    small files
  * @more_memory:    called once, when it is about to need more: may wait, so that not everybody
  *		    needs so much at once; a failure ends the layer with it. NULL: nobody minds

@@ -19,7 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/num.h"
 
-/* All layers together; metadata of a million files is about half of it. */
+/* All layers together; a million files are about an eighth of it. */
 #define MAX_TREE_BYTES GIB(2)
 
 /*

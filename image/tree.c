@@ -2,21 +2,15 @@
 #include "image/tree.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "lib/cleanup.h"
 #include "lib/num.h"
 
-/* What malloc and tsearch add to an object of ours, roughly. */
-#define OVERHEAD 48
-
-/* One name as a key for tsearch, without allocating. */
-union name_key {
-	struct tree_name name;
-	uint8_t bytes[sizeof(struct tree_name) + 256];
-};
+/* What malloc adds to an object of ours, at most. */
+#define OVERHEAD 24
 
 static int ask(struct tree *t, struct err *err)
 {
@@ -63,6 +57,9 @@ int tree_init(struct tree *t, uint64_t max_bytes, struct err *err)
 	int r;
 
 	*t = (struct tree){ .max = max_bytes };
+	if (getrandom(&t->random, sizeof(t->random), 0) < 0)
+		return err_set(err, errno, "image metadata: draw a random number");
+	t->random |= 1; /* the generator stays at 0 */
 	r = tree_inode_new(t, S_IFDIR | 0755, &t->root, err);
 	if (r < 0)
 		return r;
@@ -83,10 +80,8 @@ struct tree_inode *tree_ref(struct tree_inode *inode)
 	return inode;
 }
 
-static void free_name(void *p)
+static void free_name(void *ctx, struct tree_name *name)
 {
-	struct tree_name *name = p;
-
 	tree_unref(name->inode);
 	free(name);
 }
@@ -96,8 +91,8 @@ void tree_unref(struct tree_inode *inode)
 	if (!inode || --inode->refs)
 		return;
 	if (S_ISDIR(inode->mode))
-		tdestroy(inode->children, free_name);
-	else
+		names_each(inode->children, free_name, NULL);
+	else if (inode->extents != &inode->first)
 		free(inode->target); /* or extents: the same pointer */
 	tree_clear_xattrs(inode);
 	free(inode);
@@ -128,14 +123,18 @@ int tree_add_extent(struct tree *t, struct tree_inode *inode, struct tree_extent
 		last->count += e.count;
 		return 0;
 	}
+	if (!n)
+		inode->extents = &inode->first;
 	/* Room grows in powers of two, so the number alone says whether it is used up. */
-	if (!n || is_pow2(n)) {
-		r = tree_charge(t, (n ? n : 1) * sizeof(e) + OVERHEAD, err);
+	if (is_pow2(n)) {
+		r = tree_charge(t, n * sizeof(e) + OVERHEAD, err);
 		if (r < 0)
 			return r;
-		v = reallocarray(inode->extents, n ? 2 * (size_t)n : 1, sizeof(e));
+		v = reallocarray(n > 1 ? inode->extents : NULL, 2 * (size_t)n, sizeof(e));
 		if (!v)
 			return err_set(err, ENOMEM, "image metadata");
+		if (n == 1)
+			*v = inode->first;
 		inode->extents = v;
 	}
 	inode->extents[inode->n_extents++] = e;
@@ -225,30 +224,18 @@ void tree_clear_xattrs(struct tree_inode *inode)
 
 /* ---- names ---- */
 
-static int compare_names(const void *a, const void *b)
-{
-	const struct tree_name *x = a, *y = b;
-	int r = memcmp(x->name, y->name, MIN_OF(x->len, y->len));
-
-	return r ? r : (int)x->len - (int)y->len;
-}
-
-static const struct tree_name *key_of(union name_key *key, const char *name, size_t len)
-{
-	key->name.len = (uint8_t)len;
-	memcpy(key->bytes + offsetof(struct tree_name, name), name, len);
-	return &key->name;
-}
-
 struct tree_name *tree_find(const struct tree_inode *dir, const char *name, size_t len)
 {
-	union name_key key;
-	void *node;
+	return names_find(dir->children, name, len);
+}
 
-	if (len > 255)
-		return NULL;
-	node = tfind(key_of(&key, name, len), &dir->children, compare_names);
-	return node ? *(struct tree_name **)node : NULL;
+/* xorshift64* (Marsaglia, Vigna) */
+static uint32_t draw(struct tree *t)
+{
+	t->random ^= t->random >> 12;
+	t->random ^= t->random << 25;
+	t->random ^= t->random >> 27;
+	return (uint32_t)((t->random * UINT64_C(0x2545F4914F6CDD1D)) >> 32);
 }
 
 static void set_inode(struct tree *t, struct tree_name *name, struct tree_inode *inode)
@@ -260,11 +247,10 @@ static void set_inode(struct tree *t, struct tree_name *name, struct tree_inode 
 	tree_unref(gone);
 }
 
-/* Most names are new: one search finds that out and puts them in. */
 static int add_name(struct tree *t, struct tree_inode *dir, const char *name, size_t len,
 	struct tree_inode *inode, struct err *err)
 {
-	struct tree_name *n, **found;
+	struct tree_name *n;
 	void *p;
 	int r = charged_alloc(t, sizeof(*n) + len + 1, &p, err);
 
@@ -272,17 +258,11 @@ static int add_name(struct tree *t, struct tree_inode *dir, const char *name, si
 		return r;
 	n = p;
 	n->inode = inode;
+	n->priority = draw(t);
 	n->len = (uint8_t)len;
 	memcpy(n->name, name, len);
-	found = tsearch(n, &dir->children, compare_names);
-	if (!found || *found != n)
-		free(n);
-	if (!found)
-		return err_set(err, ENOMEM, "image metadata");
-	if (*found != n)
-		set_inode(t, *found, inode);
-	else
-		dir->n_children++;
+	names_add(&dir->children, n);
+	dir->n_children++;
 	return 0;
 }
 
@@ -293,13 +273,11 @@ struct deepen {
 
 static void deepen(struct tree_inode *inode, uint16_t depth, bool *too_deep);
 
-static void deepen_child(const void *node, VISIT which, void *ctx)
+static void deepen_child(void *ctx, struct tree_name *name)
 {
 	struct deepen *d = ctx;
-	struct tree_name *name = *(struct tree_name *const *)node;
 
-	if (which == postorder || which == leaf)
-		deepen(name->inode, d->depth, &d->too_deep);
+	deepen(name->inode, d->depth, &d->too_deep);
 }
 
 /* Recursion is as deep as the tree that moves, which was within the limit where it came from. */
@@ -313,7 +291,7 @@ static void deepen(struct tree_inode *inode, uint16_t depth, bool *too_deep)
 	if (depth >= TREE_MAX_DEPTH)
 		d.too_deep = true;
 	else
-		twalk_r(inode->children, deepen_child, &d);
+		names_each(inode->children, deepen_child, &d);
 	*too_deep |= d.too_deep;
 }
 
@@ -333,9 +311,12 @@ static int settle(struct tree_inode *dir, struct tree_inode *inode, struct err *
 int tree_put(struct tree *t, struct tree_inode *dir, const char *name, size_t len,
 	struct tree_inode *inode, struct err *err)
 {
+	struct tree_name *old = tree_find(dir, name, len);
 	int r = settle(dir, inode, err);
 
-	if (r == 0)
+	if (r == 0 && old)
+		set_inode(t, old, inode);
+	else if (r == 0)
 		r = add_name(t, dir, name, len, inode, err);
 	if (r < 0)
 		tree_unref(inode);
@@ -344,20 +325,21 @@ int tree_put(struct tree *t, struct tree_inode *dir, const char *name, size_t le
 
 void tree_unlink(struct tree_inode *dir, const char *name, size_t len)
 {
-	struct tree_name *old = tree_find(dir, name, len);
+	struct tree_name *old = names_remove(&dir->children, name, len);
 
 	if (!old)
 		return;
-	(void)tdelete(old, &dir->children, compare_names);
 	dir->n_children--;
-	free_name(old);
+	free_name(NULL, old);
 }
 
 void tree_remove_children(struct tree_inode *dir)
 {
-	tdestroy(dir->children, free_name);
+	struct tree_name *children = dir->children;
+
 	dir->children = NULL;
 	dir->n_children = 0;
+	names_each(children, free_name, NULL);
 }
 
 /* ---- paths ---- */
@@ -467,12 +449,11 @@ struct listing {
 	size_t n;
 };
 
-static void list_one(const void *node, VISIT which, void *ctx)
+static void list_one(void *ctx, struct tree_name *name)
 {
 	struct listing *l = ctx;
 
-	if (which == postorder || which == leaf)
-		l->v[l->n++] = *(struct tree_name *const *)node;
+	l->v[l->n++] = name;
 }
 
 int tree_list(const struct tree_inode *dir, struct tree_name ***ret, struct err *err)
@@ -481,7 +462,7 @@ int tree_list(const struct tree_inode *dir, struct tree_name ***ret, struct err 
 
 	if (!l.v)
 		return err_set(err, ENOMEM, "image metadata");
-	twalk_r(dir->children, list_one, &l);
+	names_each(dir->children, list_one, &l);
 	*ret = l.v;
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "image/names.h"
 #include "lib/err.h"
 
 #define TREE_MAX_DEPTH	  256
@@ -50,8 +51,8 @@ struct tree_extent {
  * @opaque:   directory that hides what lower layers have in its place
  * @link:     stands for a hard link to @target, which the layer did not have
  * @target:   symbolic links (@size bytes), and with @link; NUL-terminated
- * @extents:  regular files, ascending; what they leave out is a hole
- * @children: directories: struct tree_name by name (tsearch(3))
+ * @extents:  regular files, ascending; what they leave out is a hole. A single one is in @first
+ * @children: directories: what names.h makes of them
  * @parent:   directories; the root is its own
  * @nid:      free for whoever writes or loads the tree; so is @addr
  */
@@ -65,28 +66,24 @@ struct tree_inode {
 	union {
 		char *target;
 		struct tree_extent *extents;
-		void *children;
+		struct tree_name *children;
 	};
 	uint32_t n_extents, n_children, addr;
+	struct tree_extent first;
 	struct tree_inode *parent;
-};
-
-struct tree_name {
-	struct tree_inode *inode;
-	uint8_t len;
-	char name[];
 };
 
 /*
  * struct tree - @used of @max bytes were asked for; never given back, so that a hostile archive
  * pays for what it deletes too
  * @ask:      called once, before more than @ask_at bytes are in use; may be NULL
+ * @random:   state of the generator of the names' priorities, which nobody outside can foresee
  * @replaced: how many names got another file by tree_put(): while it stays the same, a path leads
  *	      where it led before
  */
 struct tree {
 	struct tree_inode *root;
-	uint64_t used, max, ask_at, replaced;
+	uint64_t used, max, ask_at, random, replaced;
 	int (*ask)(void *ctx, struct err *err);
 	void *ask_ctx;
 };
