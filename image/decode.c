@@ -23,6 +23,7 @@ enum kind { UNKNOWN, PLAIN, GZIP, ZSTD };
  * struct decode - a decoder
  * @head:   first bytes, until they are enough to tell the kind
  * @inside: in the middle of a member or frame
+ * @header: of the gzip member, kept from piece to piece while @in_header
  */
 struct decode {
 	struct decode_limits limits;
@@ -31,9 +32,10 @@ struct decode {
 	enum kind kind;
 	uint8_t head[4];
 	size_t n_head;
-	bool inside;
+	bool inside, in_header;
 	uint64_t in, out;
 	struct inflate_state *gzip;
+	struct isal_gzip_header header;
 	ZSTD_DStream *zstd;
 };
 
@@ -93,8 +95,10 @@ static int put(struct decode *d, const uint8_t *data, size_t len, struct err *er
 static void begin_gzip_member(struct decode *d)
 {
 	isal_inflate_init(d->gzip);
+	isal_gzip_header_init(&d->header);
 	d->gzip->crc_flag = ISAL_GZIP;
 	d->inside = true;
+	d->in_header = true;
 }
 
 static int gzip_error(int code, struct err *err)
@@ -105,6 +109,18 @@ static int gzip_error(int code, struct err *err)
 		return err_msg(
 			err, EBADMSG, "gunzip: the data is followed by something that is not gzip");
 	return err_msg(err, EBADMSG, "gunzip: the data is damaged");
+}
+
+/*
+ * isal_inflate() would read it too, but forgets between two pieces which of the optional parts are
+ * still to come. Return: 0: done, or all input is used up; -EBADMSG
+ */
+static int take_gzip_header(struct decode *d, struct err *err)
+{
+	int r = d->in_header ? isal_read_gzip_header(d->gzip, &d->header) : ISAL_DECOMP_OK;
+
+	d->in_header = r == ISAL_END_INPUT;
+	return r == ISAL_DECOMP_OK || r == ISAL_END_INPUT ? 0 : gzip_error(r, err);
 }
 
 static int feed_gzip(struct decode *d, const uint8_t *data, size_t len, struct err *err)
@@ -128,6 +144,11 @@ static int feed_gzip(struct decode *d, const uint8_t *data, size_t len, struct e
 			s->next_in = (uint8_t *)(uintptr_t)next_in;
 			s->avail_in = avail;
 		}
+		r = take_gzip_header(d, err);
+		if (r < 0)
+			return r;
+		if (d->in_header || (!s->avail_in && !more_out))
+			break;
 		s->next_out = out;
 		s->avail_out = (uint32_t)MIN_OF(size, (size_t)UINT32_MAX);
 		in_before = s->avail_in;

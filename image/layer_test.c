@@ -537,6 +537,34 @@ static void test_gzip_checksum(void **state)
 	expect(&b, EBADMSG, "gunzip");
 }
 
+/* The optional parts of a gzip header in whatever pieces they come. */
+static void test_gzip_header_in_pieces(void **state)
+{
+	static const uint8_t optional[] = "\x04\x00"
+					  "ab\0\0"
+					  "name\0"
+					  "comment";
+	struct buf plain = { 0 }, b = { 0 };
+
+	(void)tb_file(&plain, "f", "x");
+	tb_end(&plain);
+	compress_buf(&plain, false);
+	tb_bytes(&b, buf_head(&plain), 10);
+	b.data[b.off + 3] |= 0x04 | 0x08 | 0x10; /* FEXTRA, FNAME, FCOMMENT */
+	tb_bytes(&b, optional, sizeof(optional));
+	tb_bytes(&b, (const uint8_t *)buf_head(&plain) + 10, plain.len - 10);
+	for (size_t piece = 1; piece <= 40; piece++) {
+		cleanup_fd int fd = tb_out();
+		struct layer_result res;
+		struct err err = ERR_INIT;
+
+		if (tb_layer(buf_head(&b), b.len, piece, NULL, fd, &res, &err) < 0)
+			fail_msg("%zu bytes at a time: %s", piece, err.msg);
+	}
+	buf_release(&b);
+	buf_release(&plain);
+}
+
 /* The file must be ours alone, and a failed layer stays failed. */
 static void test_use(void **state)
 {
@@ -598,6 +626,7 @@ int main(void)
 		cmocka_unit_test(test_asks_for_memory),
 		cmocka_unit_test(test_compression),
 		cmocka_unit_test(test_gzip_checksum),
+		cmocka_unit_test(test_gzip_header_in_pieces),
 		cmocka_unit_test(test_use),
 		cmocka_unit_test(test_reserved_xattrs),
 	};
