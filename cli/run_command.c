@@ -125,6 +125,26 @@ static struct text choose(const char *asked, const char *image)
 	return image && *image ? text_of(image) : text_of(NULL);
 }
 
+/* Better said now than by the guest. */
+static int check_texts(const struct text *t, size_t n, const char *what, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!text_valid(&t[i]))
+			return err_msg(err, EILSEQ,
+				"%s is not UTF-8, which the guest demands: '%s'", what, t[i].s);
+	}
+	return 0;
+}
+
+static int check(const struct run_command *c, struct err *err)
+{
+	int rc = check_texts(c->argv, c->argc, "a word of the command", err);
+
+	rc = rc ? rc : check_texts(c->env, c->n_env, "an environment variable", err);
+	rc = rc ? rc : check_texts(&c->cwd, 1, "the working directory", err);
+	return rc ? rc : check_texts(&c->user, 1, "the user", err);
+}
+
 int run_command_make(const struct run_args *args, const struct image_config *config, bool tty,
 	struct run_command *ret, struct err *err)
 {
@@ -141,7 +161,10 @@ int run_command_make(const struct run_args *args, const struct image_config *con
 	set_stop_signal(ret, config);
 	ret->cwd = choose(args->workdir, config ? config->working_dir : NULL);
 	ret->user = choose(args->user, config ? config->user : NULL);
-	return 0;
+	rc = check(ret, err);
+	if (rc < 0)
+		run_command_release(ret);
+	return rc;
 }
 
 void run_command_release(struct run_command *c)

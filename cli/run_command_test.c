@@ -4,8 +4,10 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/run_command.h"
 
@@ -85,6 +87,22 @@ static void does_without_an_image(void **state)
 	run_command_release(&c);
 }
 
+static void wants_utf8(void **state)
+{
+	struct run_args args = { .command = (char *[]){ (char *)"ls", (char *)"\xff", NULL } };
+	struct err err = ERR_INIT;
+	struct run_command c;
+
+	assert_int_equal(run_command_make(&args, NULL, false, &c, &err), -EILSEQ);
+	assert_non_null(strstr(err.msg, "a word of the command is not UTF-8"));
+	args.command = (char *[]){ (char *)"\xc3\xa9", NULL };
+	args.workdir = "/\xc3";
+	assert_int_equal(run_command_make(&args, NULL, false, &c, &err), -EILSEQ);
+	args.workdir = "/\xc3\xa9";
+	assert_int_equal(run_command_make(&args, NULL, false, &c, &err), 0);
+	run_command_release(&c);
+}
+
 static void knows_signals(void **state)
 {
 	assert_int_equal(signal_of("SIGTERM"), SIGTERM);
@@ -100,6 +118,7 @@ int main(void)
 		cmocka_unit_test(takes_what_the_image_says),
 		cmocka_unit_test(puts_the_arguments_over_it),
 		cmocka_unit_test(does_without_an_image),
+		cmocka_unit_test(wants_utf8),
 		cmocka_unit_test(knows_signals),
 	};
 

@@ -31,6 +31,9 @@ struct text {
 	size_t len;
 };
 
+/* text_valid() - is it UTF-8, as the other side demands? None is. */
+bool text_valid(const struct text *t);
+
 /* struct bytes - binary data; decoded ones may point into the message they came from */
 struct bytes {
 	const uint8_t *data;

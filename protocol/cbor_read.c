@@ -168,6 +168,11 @@ static int read_chunks(struct reader *r, unsigned major, uint8_t *dst, size_t *r
 	return 0;
 }
 
+bool text_valid(const struct text *t)
+{
+	return !t->s || utf8_ok((const uint8_t *)t->s, t->len);
+}
+
 /* The content of a text or byte string whose head was read; @copy asks for a NUL-ended copy. */
 static int read_string(struct reader *r, const struct head *h, bool copy, struct bytes *ret)
 {
