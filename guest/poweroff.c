@@ -104,7 +104,7 @@ static void detach_file_systems(char **paths, size_t n, int upper_fd)
 _Noreturn void poweroff_now(int upper_fd)
 {
 	char *paths[MOUNTS_MAX];
-	bool disks = false;
+	bool disks = upper_fd >= 0; /* no list of mounts has it */
 	size_t n = list_mounts(paths, MOUNTS_MAX, &disks);
 	pid_t pid;
 

@@ -224,7 +224,8 @@ static int build_image(const struct block_root *root, int *ret_upper_fd, struct 
 		ret = mount_overlay(err);
 	if (ret < 0)
 		return ret;
-	*ret_upper_fd = open(UPPER_FS, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (text_is(root->upper.kind, "device") && !root->upper.scratch)
+		*ret_upper_fd = open(UPPER_FS, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return 0;
 }
 

@@ -16,8 +16,8 @@ int root_check(const struct block_root *root, struct err *err);
 /*
  * root_build() - mount the disks and make the result the root directory of this process, with
  * nothing mounted in it yet. Needs /dev and /sys. Does nothing without a root to build.
- * @ret_upper_fd: O_PATH on the file system that takes the writes, which has no path any more; -1 if
- *                there is none. The caller's
+ * @ret_upper_fd: O_PATH on the file system that takes the writes, which has no path any more; left
+ *                alone if none is to outlive the machine. The caller's
  * Return: 0; -errno, with one line that names the part that failed
  */
 int root_build(const struct block_root *root, int *ret_upper_fd, struct err *err);

@@ -71,6 +71,7 @@ static const struct cbor_field root_upper_fields[] = {
 	F(root_upper, device, CBOR_TEXT, OMIT),
 	F(root_upper, fstype, CBOR_TEXT, OMIT),
 	F(root_upper, size_mib, CBOR_U32, OMIT),
+	F(root_upper, scratch, CBOR_BOOL, OMIT),
 };
 SCHEMA(root_upper);
 

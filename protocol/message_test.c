@@ -183,7 +183,7 @@ static void test_bootstrap_round_trip(void **state)
 	struct bootstrap in, boot = { .dir_mounts = { dirs, 2 },
 		.block_root = { .kind = text_of("oci-erofs"),
 			.lower = text_of("/dev/vda"),
-			.upper = { .kind = text_of("tmpfs"), .size_mib = 7 },
+			.upper = { .kind = text_of("tmpfs"), .size_mib = 7, .scratch = true },
 			.layers = { layers, 2 } },
 		.file_mounts = { &file, 1 },
 		.disk_mounts = { &disk, 1 },
@@ -200,6 +200,7 @@ static void test_bootstrap_round_trip(void **state)
 	assert_int_equal(((struct tmpfs_mount *)in.tmpfs_mounts.v)->size_mib, 64);
 	assert_string_equal(in.block_root.layers.v[1].s, "/dev/vdc");
 	assert_int_equal(in.block_root.upper.size_mib, 7);
+	assert_true(in.block_root.upper.scratch);
 	assert_string_equal(((struct file_mount *)in.file_mounts.v)->filename.s, "name");
 	assert_string_equal(((struct disk_mount *)in.disk_mounts.v)->fstype.s, "ext4");
 	assert_string_equal(in.hostname.s, "h\xc3\xb6st");

@@ -222,11 +222,13 @@ struct disk_mount {
 
 /*
  * struct root_upper - what takes the writes to an image
- * @kind: "device" (@device, @fstype) or "tmpfs" (@size_mib, 0: half of the memory)
+ * @kind:    "device" (@device, @fstype) or "tmpfs" (@size_mib, 0: half of the memory)
+ * @scratch: extension: the device is gone with the machine, so nothing waits for the last writes
  */
 struct root_upper {
 	struct text kind, device, fstype;
 	uint32_t size_mib;
+	bool scratch;
 };
 
 /*
