@@ -55,6 +55,12 @@ def msb(engine):
 
 
 @pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """An environment with a home folder of its own, for images."""
+    return {**os.environ, "MSB_HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+@pytest.fixture(scope="session")
 def busybox(tmp_path_factory):
     """A small root for tests that leave it as it is."""
     return copy_tree(make_root("busybox"), tmp_path_factory.mktemp("root") / "busybox")

@@ -187,6 +187,12 @@ class Msb:
     def run(self, *args, **options):
         return self.call("run", "--engine", self.engine, *args, **options)
 
+    def load(self, archive, name, env):
+        """msb load of an archive with one image, under this name, which is returned."""
+        result = self.call("load", "-q", "-i", archive, "-t", name, env=env)
+        assert result.code == 0, result.err
+        return name
+
     def sh(self, root, script, *options, **keywords):
         """Run a script with the guest's shell."""
         return self.run(*options, root, "--", "sh", "-c", script, **keywords)

@@ -21,17 +21,6 @@ BY_HAND = "hard_links", "many_layers", "names", "records", "dialects", "huge_spa
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="impossible here: unpacking devices needs root")
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory):
-    return {**os.environ, "MSB_HOME": str(tmp_path_factory.mktemp("home"))}
-
-
-def load(msb, home, made, name):
-    result = msb.call("load", "-q", "-i", made.archive, "-t", name, env=home)
-    assert result.code == 0, result.err
-    return name
-
-
 def look(msb, *root, sources=("/", "/dev/vda"), **options):
     """The trees seen by the guest; the program lies in /dev, where it hides nothing of the image."""
     result = msb.run("-v", f"{treelist()}:/dev/treelist:ro", "--entrypoint", "", "-u", "0", "-w", "/", *root, "--", "/dev/treelist", *sources,
@@ -87,11 +76,11 @@ def whiteouts(tmp_path_factory):
 @pytest.mark.lab
 @pytest.mark.engine
 def test_whiteouts(msb, home, whiteouts):
-    check(whiteouts, look(msb, load(msb, home, whiteouts, "whiteouts"), env=home))
+    check(whiteouts, look(msb, msb.load(whiteouts.archive, "whiteouts", home), env=home))
 
 
 def test_whiteouts_with_memory_on_top(msb, home, whiteouts):
-    check(whiteouts, look(msb, "--root-disk", "tmpfs", load(msb, home, whiteouts, "whiteouts"), env=home))
+    check(whiteouts, look(msb, "--root-disk", "tmpfs", msb.load(whiteouts.archive, "whiteouts", home), env=home))
 
 
 def test_whiteouts_in_one_image(msb, whiteouts, tmp_path):
@@ -103,18 +92,18 @@ def test_whiteouts_in_one_image(msb, whiteouts, tmp_path):
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_tree(msb, home, tmp_path, kind):
     made = getattr(treeimages, kind)(tmp_path)
-    check(made, look(msb, load(msb, home, made, kind), env=home))
+    check(made, look(msb, msb.load(made.archive, kind, home), env=home))
 
 
 def test_mmdebstrap(msb, home, tmp_path):
     made = treeimages.mmdebstrap(tmp_path, make_root("debian"))
-    root, = look(msb, load(msb, home, made, "debian"), sources=["/"], env=home)
+    root, = look(msb, msb.load(made.archive, "debian", home), sources=["/"], env=home)
     compare(as_booted(made.want), root)
 
 
 def test_what_is_missing_is_made(msb, home, tmp_path):
     made = treeimages.bare(tmp_path)
-    root, disk = look(msb, load(msb, home, made, "bare"), env=home)
+    root, disk = look(msb, msb.load(made.archive, "bare", home), env=home)
     compare(made.want, disk)
     assert sorted(root) == [".", "dev", "etc", *OURS, "only", "proc", "sys", "tmp"]
     compare(as_booted(made.want), root)
