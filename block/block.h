@@ -72,15 +72,21 @@ int block_format_of_path(const char *path, enum block_format *ret, struct err *e
 /*
  * struct block_config - which image, and what of the host it may reach
  * @fd: the image; duplicated, stays the caller's; open for writing unless @read_only
- * @dir_fd: where the files are that an image consists of or builds on (extents of a vmdk, backing
- * files of a qcow2): by bare name, regular files that are no symlinks. -1: none is opened.
- * Borrowed for the call.
- * @backing: the user allows a qcow2 image to read backing files from @dir_fd
+ * @dir_fd: the folder of the files that an image consists of (extents of a vmdk: by bare name) or
+ * builds on (@backing): regular files that are no symlinks. -1: none is opened. They are locked
+ * (flock, shared) while the image is open. Borrowed for the call.
+ * @backing: the user allows a qcow2 image to read backing files below @dir_fd: raw or qcow2 as the
+ * image says, never guessed, up to 16 behind each other. Whoever made the image can make the guest
+ * see any file there.
+ * @path, @dir_path: canonical paths of image and folder, so that a backing file may be named by an
+ * absolute path, and relative ones count from the image's folder where that is inside of @dir_fd
+ * (otherwise from @dir_fd). NULL: absolute ones are refused.
  */
 struct block_config {
 	enum block_format format;
 	int fd;
 	int dir_fd;
+	const char *path, *dir_path;
 	bool read_only;
 	bool backing;
 };

@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -218,28 +219,51 @@ int file_adopt(int fd, bool read_only, struct file_info *ret, struct err *err)
 	return 0;
 }
 
-int file_open_named(int dir_fd, const char *name, int *ret_fd, struct err *err)
+/* As a lock on images that users name (docs/cli.md): readers together, or one writer. */
+static int check_named(int fd, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, errno, "look at '%s', which the image names", path);
+	if (!S_ISREG(st.st_mode))
+		return err_msg(
+			err, EINVAL, "'%s', which the image names, is no regular file", path);
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return err_msg(err, EBUSY,
+			"'%s', which the image names, is in use by another sandbox that may write "
+			"it",
+			path);
+	return err_set(err, errno, "lock '%s', which the image names", path);
+}
+
+int file_open_beneath(int dir_fd, const char *path, int *ret_fd, struct err *err)
 {
 	cleanup_fd int fd = -1;
-	struct stat st;
+	int r;
 
 	if (dir_fd < 0)
 		return err_msg(
-			err, EACCES, "the image names the file '%s', which is not allowed", name);
+			err, EACCES, "the image names the file '%s', which is not allowed", path);
+	/* O_NONBLOCK: a FIFO in the place of the file must not hang us */
+	r = path_open_beneath(
+		dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, &fd, NULL);
+	if (r < 0)
+		return err_set(err, r, "open '%s', which the image names", path);
+	r = check_named(fd, path, err);
+	if (r == 0)
+		*ret_fd = take_fd(&fd);
+	return r;
+}
+
+int file_open_named(int dir_fd, const char *name, int *ret_fd, struct err *err)
+{
 	if (!path_name_ok(name))
 		return err_msg(err, EACCES,
 			"the image names the file '%s'; only a bare name beside the image is "
 			"opened",
 			name);
-	/* O_NONBLOCK: a FIFO in the place of the file must not hang us */
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return err_set(err, errno, "open '%s', which the image names", name);
-	if (fstat(fd, &st) < 0)
-		return err_set(err, errno, "look at '%s', which the image names", name);
-	if (!S_ISREG(st.st_mode))
-		return err_msg(
-			err, EINVAL, "'%s', which the image names, is no regular file", name);
-	*ret_fd = take_fd(&fd);
-	return 0;
+	return file_open_beneath(dir_fd, name, ret_fd, err);
 }

@@ -43,7 +43,12 @@ struct file_info {
  * file nor block device; -EACCES not open for the access wanted; -errno */
 int file_adopt(int fd, bool read_only, struct file_info *ret, struct err *err);
 
-/* file_open_named() - a file that an image names, for reading; see struct block_config. */
+/* file_open_beneath() - a file that an image names, for reading, below @dir_fd (-1: none is
+ * allowed); locked against writers for as long as the descriptor or a duplicate is open. Return: 0;
+ * -EACCES; -ELOOP a symlink; -EINVAL no regular file; -EBUSY in use by a writer; -errno */
+int file_open_beneath(int dir_fd, const char *path, int *ret_fd, struct err *err);
+
+/* file_open_named() - the same by bare name: -EACCES for any other */
 int file_open_named(int dir_fd, const char *name, int *ret_fd, struct err *err);
 
 #endif

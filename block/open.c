@@ -51,17 +51,14 @@ int block_format_of_path(const char *path, enum block_format *ret, struct err *e
 		path);
 }
 
-int block_open_nested(
-	const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err)
+int block_open_nested(const struct block_config *cfg, const struct backing_chain *chain,
+	struct block **ret, struct err *err)
 {
-	if (depth > BLOCK_DEPTH_MAX)
-		return err_msg(err, EINVAL, "more than %d backing files behind each other",
-			BLOCK_DEPTH_MAX);
 	switch (cfg->format) {
 	case BLOCK_RAW:
 		return block_raw_open(cfg->fd, cfg->read_only, ret, err);
 	case BLOCK_QCOW2:
-		return qcow2_open(cfg, depth, ret, err);
+		return qcow2_open(cfg, chain, ret, err);
 	case BLOCK_VMDK:
 		return vmdk_open(cfg, ret, err);
 	}
@@ -70,5 +67,8 @@ int block_open_nested(
 
 int block_open(const struct block_config *cfg, struct block **ret, struct err *err)
 {
-	return block_open_nested(cfg, 0, ret, err);
+	struct backing_chain chain;
+	int r = backing_start(cfg, &chain, err);
+
+	return r < 0 ? r : block_open_nested(cfg, &chain, ret, err);
 }

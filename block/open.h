@@ -2,12 +2,11 @@
 #ifndef BLOCK_OPEN_H
 #define BLOCK_OPEN_H
 
+#include "block/backing.h"
 #include "block/block.h"
 
-#define BLOCK_DEPTH_MAX 16
-
-/* block_open_nested() - block_open() for a backing file: @depth images build on it already */
-int block_open_nested(
-	const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err);
+/* block_open_nested() - block_open() for an image that others may build on, as @chain says */
+int block_open_nested(const struct block_config *cfg, const struct backing_chain *chain,
+	struct block **ret, struct err *err);
 
 #endif

@@ -182,36 +182,6 @@ static const struct block_ops qcow2_ops = {
 
 /* --- opening --- */
 
-static int open_backing(
-	struct qcow2 *q, const struct block_config *cfg, unsigned depth, struct err *err)
-{
-	struct block_config below = { .dir_fd = cfg->dir_fd, .read_only = true, .backing = true };
-	cleanup_fd int fd = -1;
-	int r;
-
-	if (!q->h.backing[0])
-		return 0;
-	if (!cfg->backing)
-		return err_msg(err, EACCES,
-			"the qcow2 image builds on the file '%s', which has not been allowed",
-			q->h.backing);
-	if (!q->h.backing_format[0])
-		return err_msg(err, EINVAL,
-			"the qcow2 image does not say the format of its backing file '%s': add it "
-			"with qemu-img rebase -u -F",
-			q->h.backing);
-	r = block_format_parse(q->h.backing_format, &below.format, err);
-	if (r == 0)
-		r = file_open_named(cfg->dir_fd, q->h.backing, &fd, err);
-	if (r < 0)
-		return r;
-	below.fd = fd;
-	r = block_open_nested(&below, depth + 1, &q->backing, err);
-	if (r < 0)
-		(void)err_wrap(err, "backing file '%s'", q->h.backing);
-	return r;
-}
-
 /* Whole clusters, and room up to the end of the last: what is behind it is then never in the way.
  */
 static int make_writable(struct qcow2 *q, struct err *err)
@@ -234,7 +204,8 @@ static int make_writable(struct qcow2 *q, struct err *err)
 	return r < 0 ? err_set(err, r, "mark the qcow2 image as repaired") : 0;
 }
 
-static int load(struct qcow2 *q, const struct block_config *cfg, unsigned depth, struct err *err)
+static int load(struct qcow2 *q, const struct block_config *cfg, const struct backing_chain *chain,
+	struct err *err)
 {
 	struct file_info info;
 	int r = file_adopt(cfg->fd, cfg->read_only, &info, err);
@@ -252,8 +223,8 @@ static int load(struct qcow2 *q, const struct block_config *cfg, unsigned depth,
 	q->block.size = q->h.size;
 	q->block.unit = (uint32_t)qcow2_cluster_len(q);
 	r = meta_new(q->fd, MIN_OF((uint32_t)qcow2_cluster_len(q), PAGE_MAX), &q->meta, err);
-	if (r == 0)
-		r = open_backing(q, cfg, depth, err);
+	if (r == 0 && q->h.backing[0])
+		r = backing_open(cfg, chain, q->h.backing, q->h.backing_format, &q->backing, err);
 	return r == 0 && !cfg->read_only ? make_writable(q, err) : r;
 }
 
@@ -269,7 +240,8 @@ static void init_locks(struct qcow2 *q)
 	(void)pthread_mutex_init(&q->inflate_lock, NULL);
 }
 
-int qcow2_open(const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err)
+int qcow2_open(const struct block_config *cfg, const struct backing_chain *chain,
+	struct block **ret, struct err *err)
 {
 	struct qcow2 *q = calloc(1, sizeof(*q));
 	int r;
@@ -279,7 +251,7 @@ int qcow2_open(const struct block_config *cfg, unsigned depth, struct block **re
 	q->fd = -1;
 	q->block = (struct block){ .ops = &qcow2_ops, .read_only = cfg->read_only };
 	init_locks(q);
-	r = load(q, cfg, depth, err);
+	r = load(q, cfg, chain, err);
 	if (r < 0) {
 		release(q);
 		return r;

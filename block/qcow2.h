@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/backing.h"
 #include "block/block.h"
 #include "block/meta.h"
 #include "block/owned.h"
@@ -132,7 +133,8 @@ static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 
 /* --- qcow2.c --- */
 
-int qcow2_open(const struct block_config *cfg, unsigned depth, struct block **ret, struct err *err);
+int qcow2_open(const struct block_config *cfg, const struct backing_chain *chain,
+	struct block **ret, struct err *err);
 
 /* qcow2_broken() - the tables make no sense: no more changes. Return: -EIO */
 int qcow2_broken(struct qcow2 *q, const char *what);

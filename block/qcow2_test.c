@@ -104,41 +104,6 @@ static void expect_refusal(struct rig *rig, bool read_only, int code, const char
 		fail_msg("expected %d '%s', got %d '%s'", code, words, r, err.msg);
 }
 
-static void test_backing_rules(void **state)
-{
-	struct rig *rig = *state;
-	struct block_config cfg = { .format = BLOCK_QCOW2, .dir_fd = -1, .read_only = true };
-	struct block *b = NULL;
-	struct err err = ERR_INIT;
-
-	free(make_flat(rig));
-	rig_run(rig, "qemu-img create -q -f qcow2 -F raw -b flat d");
-	cfg.fd = openat(rig->fd, "d", O_RDONLY | O_CLOEXEC);
-	assert_int_equal(block_open(&cfg, &b, &err), -EACCES);
-	assert_string_equal(
-		err.msg, "the qcow2 image builds on the file 'flat', which has not been allowed");
-	cfg.dir_fd = rig->fd;
-	assert_int_equal(block_open(&cfg, &b, NULL), -EACCES);
-	cfg.dir_fd = -1;
-	cfg.backing = true;
-	assert_int_equal(block_open(&cfg, &b, NULL), -EACCES);
-	close(cfg.fd);
-	rig_run(rig, "qemu-img rebase -u -F raw -b /etc/passwd d");
-	expect_refusal(rig, true, -EACCES, "only a bare name");
-	rig_run(rig, "qemu-img rebase -u -F raw -b ../flat d");
-	expect_refusal(rig, true, -EACCES, "only a bare name");
-	rig_run(rig, "ln -s /etc/passwd link && qemu-img rebase -u -F raw -b link d");
-	expect_refusal(rig, true, -ELOOP, "link");
-	rig_run(rig, "mkfifo fifo && qemu-img rebase -u -F raw -b fifo d");
-	expect_refusal(rig, true, -EINVAL, "no regular file");
-	rig_run(rig, "qemu-img rebase -u -F vpc -b flat d");
-	expect_refusal(rig, true, -EINVAL, "no disk image format 'vpc'");
-	rig_run(rig, "qemu-img rebase -u -F qcow2 -b d d");
-	expect_refusal(rig, true, -EINVAL, "more than 16 backing files");
-	rig_run(rig, "qemu-img rebase -u -F raw -b missing d");
-	expect_refusal(rig, false, -ENOENT, "missing");
-}
-
 static void test_unsupported(void **state)
 {
 	struct rig *rig = *state;
@@ -508,7 +473,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		rig_test(test_variants),
 		rig_test(test_layers),
-		rig_test(test_backing_rules),
 		rig_test(test_unsupported),
 		rig_test(test_header),
 		rig_test(test_truncated),

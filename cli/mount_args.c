@@ -199,6 +199,11 @@ static int set_fstype(struct mount_arg *m, const char *value, struct err *err)
 	return fstype_check(value, err);
 }
 
+static int set_backing(struct mount_arg *m, const char *value, struct err *err)
+{
+	return backing_arg_parse(value, &m->backing, err);
+}
+
 static int set_kind(struct mount_arg *m, const char *value, struct err *err)
 {
 	m->kind_given = true;
@@ -226,6 +231,7 @@ static const struct mount_option known[] = {
 	{ "size", BIT(MOUNT_VOLUME) | BIT(MOUNT_TMPFS), true, set_size },
 	{ "format", BIT(MOUNT_IMAGE), true, set_format },
 	{ "fstype", BIT(MOUNT_IMAGE), true, set_fstype },
+	{ "backing", BIT(MOUNT_IMAGE), true, set_backing },
 	{ "kind", BIT(MOUNT_VOLUME), true, set_kind },
 };
 
@@ -411,7 +417,7 @@ static int parse(struct mount_arg *m, char *options, struct err *err)
 	if (rc == 0 && m->kind == MOUNT_VOLUME && m->follow_links)
 		rc = err_msg(err, EDOM, "follow-root-symlinks is for paths: '%s' is a named volume",
 			m->source);
-	return rc;
+	return rc == 0 ? backing_arg_check(&m->backing, m->format, err) : rc;
 }
 
 /* The same place, however many slashes. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "block/block.h"
+#include "cli/backing_args.h"
 #include "lib/err.h"
 #include "protocol/protocol.h"
 
@@ -39,6 +40,7 @@ enum mount_create { MOUNT_ENSURE, MOUNT_EXISTING, MOUNT_CREATE };
  * @quota:    bytes that the guest may add; 0: not given; @no_quota: quota=none
  * @size_mib: of a tmpfs, or of a volume's disk; 0: not given
  * @format:   of MOUNT_IMAGE; @fstype: of its file system, NULL: what the guest finds
+ * @backing:  of MOUNT_IMAGE
  * @disk:     a volume of the kind disk; @kind_given: it must be of this kind
  * @stat, @perms: how owners and modes are kept; @has_ids: what has no record belongs to @uid, @gid
  * @follow_links: the way to the source may lead through symbolic links
@@ -52,6 +54,7 @@ struct mount_arg {
 	uint32_t size_mib;
 	enum block_format format;
 	const char *fstype;
+	struct backing_arg backing;
 	bool disk, kind_given;
 	enum mount_create create;
 	enum mount_stat stat;

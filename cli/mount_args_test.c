@@ -37,6 +37,11 @@ static void reads_every_kind(void **state)
 	m = parsed(&args, MOUNT_VOLUME, "pg:/pg:kind=disk,size=10G");
 	assert_true(m.disk);
 	assert_int_equal(m.size_mib, 10240);
+	m = parsed(&args, MOUNT_IMAGE, "./x.raw:/f:backing=/images,format=qcow2");
+	assert_true(m.backing.on);
+	assert_string_equal(m.backing.folder, "/images");
+	m = parsed(&args, MOUNT_IMAGE, "./x.qcow2:/o:backing=off");
+	assert_false(m.backing.on);
 	m = parsed(&args, MOUNT_IMAGE, "./x.qcow2:/q:fstype=xfs");
 	assert_int_equal(m.format, BLOCK_QCOW2);
 	assert_string_equal(m.fstype, "xfs");
@@ -96,6 +101,9 @@ static void refuses(void **state)
 		{ MOUNT_HOST_FILE, "/a:/g:quota=1G", "not valid here" },
 		{ MOUNT_IMAGE, "/a:/g:format=iso", "format" },
 		{ MOUNT_IMAGE, "/a:/g:fstype=a:b", "system type" },
+		{ MOUNT_IMAGE, "/a:/g:backing=on", "not for raw" },
+		{ MOUNT_IMAGE, "/a.qcow2:/g:backing=yes", "a folder that begins with" },
+		{ MOUNT_HOST, "/a:/g:backing=on", "not valid here" },
 		{ MOUNT_VOLUME, "./a:/g", "not a path" },
 		{ MOUNT_VOLUME, "a:/g:size=1G", "kind=disk" },
 		{ MOUNT_TMPFS, "t", "absolute" },
@@ -153,6 +161,11 @@ static void reads_root_disks(void **state)
 	assert_int_equal(upper_arg_parse("./d:format=raw,fstype=xfs", &arg, NULL), 0);
 	assert_string_equal(arg.path, "./d");
 	assert_string_equal(arg.fstype, "xfs");
+	assert_false(arg.backing.on);
+	assert_int_equal(upper_arg_parse("./d.qcow2:backing=on", &arg, NULL), 0);
+	assert_true(arg.backing.on && !arg.backing.folder);
+	assert_true(upper_arg_parse("./d.raw:backing=on", &arg, &err) < 0);
+	assert_non_null(strstr(err.msg, "not for raw"));
 	assert_true(upper_arg_parse("flat", &arg, &err) < 0);
 	assert_true(upper_arg_parse("", &arg, &err) < 0);
 	assert_true(upper_arg_parse("0", &arg, &err) < 0);

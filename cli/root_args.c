@@ -49,7 +49,10 @@ static int disk_option(struct upper_arg *arg, const char *word, struct err *err)
 		arg->fstype = word + 7;
 		return fstype_check(arg->fstype, err);
 	}
-	return err_msg(err, EDOM, "unknown option '%s': there are format= and fstype=", word);
+	if (begins_with(word, "backing="))
+		return backing_arg_parse(word + 8, &arg->backing, err);
+	return err_msg(
+		err, EDOM, "unknown option '%s': there are format=, fstype= and backing=", word);
 }
 
 /* PATH[:OPTION,...]: a colon in the path is one that no option follows */
@@ -71,7 +74,7 @@ static int parse_disk(struct upper_arg *arg, struct err *err)
 	for (char *w = options ? strtok_r(options, ",", &save) : NULL; w && rc == 0;
 		w = strtok_r(NULL, ",", &save))
 		rc = disk_option(arg, w, err);
-	return rc;
+	return rc == 0 ? backing_arg_check(&arg->backing, arg->format, err) : rc;
 }
 
 static int parse(struct upper_arg *arg, struct err *err)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "block/block.h"
+#include "cli/backing_args.h"
 #include "lib/err.h"
 
 /* images.md 1.1: ".", "..", and what begins with "/", "./" or "../" are paths */
@@ -21,7 +22,7 @@ enum upper_kind { UPPER_MANAGED, UPPER_TMPFS, UPPER_DISK };
 /*
  * struct upper_arg - where writes to an image go
  * @size_mib: 0: the default
- * @path, @format, @fstype: of UPPER_DISK; @text is allocated, they point into it
+ * @path, @format, @fstype, @backing: of UPPER_DISK; @text is allocated, they point into it
  */
 struct upper_arg {
 	bool given;
@@ -30,9 +31,11 @@ struct upper_arg {
 	char *text;
 	const char *path, *fstype;
 	enum block_format format;
+	struct backing_arg backing;
 };
 
-/* upper_arg_parse() - SIZE, tmpfs[:SIZE], PATH[:format=F,fstype=T]. Return: 0; -EDOM; -ENOMEM. */
+/* upper_arg_parse() - SIZE, tmpfs[:SIZE], PATH[:format=F,fstype=T,backing=B]. Return: 0; -EDOM;
+ * -ENOMEM. */
 int upper_arg_parse(const char *spec, struct upper_arg *ret, struct err *err);
 void upper_arg_release(struct upper_arg *arg);
 

@@ -136,6 +136,11 @@ static int set_fstype(void *target, const char *value, struct err *err)
 	return fstype_check(value, err);
 }
 
+static int set_backing(void *target, const char *value, struct err *err)
+{
+	return backing_arg_parse(value, &((struct run_args *)target)->backing, err);
+}
+
 /* ---- mounts and patches ---- */
 
 static int add_mount(void *target, enum mount_arg_kind kind, const char *value, struct err *err)
@@ -271,6 +276,9 @@ const struct option_row run_options[] = {
 		"where writes to an image go: a size (default 4G), tmpfs[:SIZE], or a disk image",
 		set_root_disk },
 	{ 0, "fstype", "TYPE", "file system of a root that is a disk image", set_fstype },
+	{ 0, "backing", "on|off|FOLDER",
+		"let a root that is a qcow2 image build on files beside it, or in FOLDER",
+		set_backing },
 	{ 'v', "volume", "HOST:GUEST[:OPTIONS]",
 		"share a folder or a file with the guest; repeatable", set_volume },
 	{ 0, "mount-dir", "HOST:GUEST[:OPTIONS]", "a folder only", set_mount_dir },
@@ -319,6 +327,8 @@ static int check_root(const struct run_args *args, struct err *err)
 
 	if (args->fstype && kind != ROOT_DISK)
 		return err_msg(err, EDOM, "--fstype is for roots that are disk images");
+	if (args->backing.on && kind != ROOT_DISK)
+		return err_msg(err, EDOM, "--backing is for roots that are disk images");
 	if (args->upper.given && !image)
 		return err_msg(err, EDOM, "--root-disk is for images: '%s' is written in place",
 			args->image);
@@ -327,7 +337,7 @@ static int check_root(const struct run_args *args, struct err *err)
 			"changes to the root (--copy, --mkdir, --rm, patches of --fs-conf) are for "
 			"images and folders: '%s' is a disk image",
 			args->image);
-	return 0;
+	return backing_arg_check(&args->backing, disk_format_of(args->image), err);
 }
 
 static int parse(int argc, char **argv, struct run_args *args, struct err *err)

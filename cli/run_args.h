@@ -33,8 +33,9 @@ struct run_args {
 	struct patch_args patches;
 	struct fs_file fs_file; /* merged into mounts and patches once all is parsed */
 	struct upper_arg upper;
-	const char *fstype;	/* of a root that is a disk image; NULL: what the guest finds */
-	const char *entrypoint; /* in place of the image's */
+	const char *fstype;	    /* of a root that is a disk image; NULL: what the guest finds */
+	struct backing_arg backing; /* of the same */
+	const char *entrypoint;	    /* in place of the image's */
 	enum image_policy pull;
 	enum run_tty tty;
 	const char *kernel;

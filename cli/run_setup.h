@@ -26,10 +26,13 @@ struct setup_share {
 	unsigned n_extra;
 };
 
-/* struct setup_disk - @path: canonical, to notice a second use; allocated, NULL: none */
+/*
+ * struct setup_disk - @path: canonical, to notice a second use; @folder: the one of its other
+ * files; both allocated, NULL: none
+ */
 struct setup_disk {
 	char id[SETUP_TAG_MAX];
-	char *path;
+	char *path, *folder;
 	struct vm_disk vm;
 	bool temporary;
 };
@@ -105,10 +108,12 @@ struct setup_share *setup_empty_share(
 /*
  * setup_open_disk() - open and lock a disk image and make it a disk of the machine
  * @writable: what is said is wanted; a vmdk is never
+ * @backing: which files it may build on
  * Return: it, or NULL: also if it is in use elsewhere, or already a disk of this machine
  */
 struct setup_disk *setup_open_disk(struct run_setup *s, const char *id, const char *path,
-	enum block_format format, bool writable, struct err *err);
+	enum block_format format, bool writable, const struct backing_arg *backing,
+	struct err *err);
 
 /* setup_add_disk() - a raw disk that is open already; @fd is taken over in any case. */
 struct setup_disk *setup_add_disk(

@@ -111,16 +111,37 @@ struct setup_disk *setup_add_disk(
 	return disk;
 }
 
-/* "/a/b" of "/a/b/image.vmdk": its extents lie beside it */
-static int open_folder_of(const char *path)
+/* "/a/b" of "/a/b/image.vmdk" */
+static char *folder_of(const char *path)
 {
-	cleanup_free char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
+	char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
 
-	if (!slash)
-		return -1;
-	slash[slash == dir] = '\0';
-	return open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (slash)
+		slash[slash == dir] = '\0';
+	return dir;
+}
+
+/* The other files of an image: the extents of a vmdk lie beside it, what a qcow2 image builds on
+ * is where the user allows it. */
+static int open_folder(struct setup_disk *disk, const struct backing_arg *backing, struct err *err)
+{
+	bool own = disk->vm.format == BLOCK_VMDK || (backing->on && !backing->folder);
+
+	if (own)
+		disk->folder = folder_of(disk->path);
+	else if (backing->on)
+		disk->folder = realpath(backing->folder, NULL);
+	else
+		return 0;
+	disk->vm.dir_fd = disk->folder ? open(disk->folder, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (disk->vm.dir_fd < 0)
+		return err_set(err, errno, "%s '%s', for what disk image '%s' builds on",
+			own ? "the folder of" : "folder", own ? disk->path : backing->folder,
+			disk->path);
+	disk->vm.path = disk->path;
+	disk->vm.dir_path = disk->folder;
+	disk->vm.backing = backing->on;
+	return 0;
 }
 
 static int lock_image(int fd, bool writable, const char *path, struct err *err)
@@ -158,7 +179,7 @@ static int open_image(const char *path, bool writable, int *ret_fd, struct err *
 }
 
 struct setup_disk *setup_open_disk(struct run_setup *s, const char *id, const char *path,
-	enum block_format format, bool writable, struct err *err)
+	enum block_format format, bool writable, const struct backing_arg *backing, struct err *err)
 {
 	cleanup_free char *real = realpath(path, NULL);
 	struct setup_disk *disk;
@@ -175,11 +196,9 @@ struct setup_disk *setup_open_disk(struct run_setup *s, const char *id, const ch
 	if (!disk)
 		return NULL;
 	disk->vm.format = format;
-	if (format == BLOCK_VMDK)
-		disk->vm.dir_fd = open_folder_of(real);
 	disk->path = take_ptr(&real);
 	s->lasting |= writable;
-	return disk;
+	return open_folder(disk, backing, err) < 0 ? NULL : disk;
 }
 
 /* ---- the whole ---- */
@@ -254,8 +273,10 @@ void setup_close_worker_ends(struct run_setup *s)
 void setup_release(struct run_setup *s)
 {
 	setup_close_worker_ends(s);
-	for (unsigned i = 0; i < s->n_disks; i++)
+	for (unsigned i = 0; i < s->n_disks; i++) {
 		free(s->disk[i].path);
+		free(s->disk[i].folder);
+	}
 	free(s->parts);
 	image_free(s->image);
 	s->image = NULL;

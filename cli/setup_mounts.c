@@ -235,7 +235,7 @@ static int add_image(struct run_setup *s, const struct mount_arg *m, struct err 
 	struct setup_disk *disk;
 
 	setup_id_of(m->guest, id);
-	disk = setup_open_disk(s, id, m->source, m->format, !m->flags.readonly, err);
+	disk = setup_open_disk(s, id, m->source, m->format, !m->flags.readonly, &m->backing, err);
 	return disk ? add_disk(s, m, disk, m->fstype) : -EIO;
 }
 

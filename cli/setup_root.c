@@ -107,7 +107,8 @@ static int managed_upper(struct run_setup *s, const struct upper_arg *arg, struc
 
 static int disk_upper(struct run_setup *s, const struct upper_arg *arg, struct err *err)
 {
-	struct setup_disk *disk = setup_open_disk(s, "upper", arg->path, arg->format, true, err);
+	struct setup_disk *disk =
+		setup_open_disk(s, "upper", arg->path, arg->format, true, &arg->backing, err);
 
 	if (!disk)
 		return err_wrap(err, "root disk");
@@ -144,8 +145,8 @@ static int add_upper(struct run_setup *s, const struct run_args *args, struct er
 static int root_disk(struct run_setup *s, const struct run_args *args, struct err *err)
 {
 	bool image = args->fstype && strcmp(args->fstype, "erofs") == 0;
-	struct setup_disk *disk =
-		setup_open_disk(s, "root", args->image, disk_format_of(args->image), !image, err);
+	struct setup_disk *disk = setup_open_disk(
+		s, "root", args->image, disk_format_of(args->image), !image, &args->backing, err);
 
 	if (!disk)
 		return err_wrap(err, "root file system");

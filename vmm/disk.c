@@ -9,6 +9,9 @@ static int open_image(const struct vm_disk *disk, struct block **ret, struct err
 		.format = disk->format,
 		.fd = disk->fd,
 		.dir_fd = disk->dir_fd,
+		.path = disk->path,
+		.dir_path = disk->dir_path,
+		.backing = disk->backing,
 		.read_only = disk->read_only,
 	};
 

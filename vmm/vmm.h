@@ -63,7 +63,9 @@ struct vm_fs {
 /*
  * struct vm_disk - an image; descriptors are borrowed for the life of the vm
  * @fd:     open for writing unless @read_only
- * @dir_fd: where an image of several files has the others; -1: none are opened
+ * @dir_fd: where an image of several files has the others, or those it builds on; -1: none are
+ *          opened
+ * @path, @dir_path, @backing: as in struct block_config
  * @parts:  read-only raw files that make up one disk, one behind the other, in place of @fd; as
  *          long as the vm
  * @id:     serial, up to 20 bytes; NULL: from the file
@@ -72,6 +74,8 @@ struct vm_fs {
 struct vm_disk {
 	enum block_format format;
 	int fd, dir_fd;
+	const char *path, *dir_path;
+	bool backing;
 	const int *parts;
 	unsigned n_parts;
 	bool read_only, unsafe;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks, single files and memory at their places in the guest, and disk images as roots."""
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -143,6 +144,68 @@ def test_volumes_and_formats(msb, busybox, tmp_path):
     assert other_kind.code == 1 and "pg" in one_line_error(other_kind)
 
 
+def qemu_img(*args):
+    subprocess.run(["qemu-img", *args], check=True, capture_output=True)
+
+
+def check_qcow2(path):
+    checked = subprocess.run(["qemu-img", "check", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.fixture(scope="module")
+def root_image(tmp_path_factory):
+    """A raw ext4 image with busybox in it."""
+    folder = tmp_path_factory.mktemp("root")
+    subprocess.run([pathlib.Path(__file__).parents[2] / "scripts/make-rootfs", "busybox", folder / "tree"],
+                   check=True, capture_output=True)
+    return make_ext4(folder / "root.raw", 64, tree=folder / "tree")
+
+
+@pytest.mark.engine
+def test_qcow2_images_with_backing_files(msb, root_image, tmp_path):
+    """Root and data disk build on others, which stay as they are; without permission nothing starts."""
+    (tmp_path / "bases").mkdir()
+    base, mid = make_ext4(tmp_path / "bases/base.raw", 64), tmp_path / "bases/mid.qcow2"
+    root, data = root_image.parent / "over.qcow2", tmp_path / "data.qcow2"
+    qemu_img("create", "-f", "qcow2", "-F", "raw", "-b", "base.raw", mid)
+    qemu_img("create", "-f", "qcow2", "-F", "qcow2", "-b", mid, data)
+    qemu_img("create", "-f", "qcow2", "-o", "compat=0.10", "-F", "raw", "-b", root_image.name, root)
+    before = [path.read_bytes() for path in (root_image, base, mid)]
+    script = "test -e /root-file && cat /root-file /d/file; cp /bin/busybox /root-file; cp /bin/busybox /d/file; sha256sum /d/file"
+    allowed = ["--backing", "on", "--mount-disk", f"{data}:/d:backing={tmp_path / 'bases'}"]
+    first = msb.sh(root, script, *allowed)
+    assert first.code == 0, first.err
+    second = msb.sh(root, "sha256sum /root-file /d/file", *allowed)
+    sums = [line.split()[0] for line in second.text.splitlines()]
+    assert second.code == 0 and sums == [first.text.split()[0]] * 2, (second.err, second.text)
+    assert before == [path.read_bytes() for path in (root_image, base, mid)]
+    check_qcow2(root)
+    check_qcow2(data)
+    for options in (allowed[2:], [*allowed[:2], "--mount-disk", f"{data}:/d:backing=on"], allowed[:2] + ["--mount-disk", f"{data}:/d"]):
+        refused = msb.sh(root, "true", *options)
+        assert refused.code == 1 and "backing" in one_line_error(refused), refused.err
+
+
+@pytest.mark.engine
+def test_vmdk_images(msb, busybox, root_image, tmp_path):
+    """Each kind is read as data disk, and as a root that cannot be written."""
+    kinds = ["monolithicFlat", "twoGbMaxExtentFlat", "monolithicSparse", "streamOptimized"]
+    for kind in kinds:
+        qemu_img("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", root_image, tmp_path / f"{kind}.vmdk")
+    want = hashlib.sha256(root_image.read_bytes()).hexdigest()
+    options = [word for kind in kinds for word in ("--mount-disk", f"{tmp_path / kind}.vmdk:/{kind}")]
+    result = msb.sh(busybox, "sha256sum /dev/vd*; cat /*/etc/os-release | grep -c ^NAME; (echo x >/streamOptimized/x) 2>&1 | "
+                    "grep -o 'Read-only file system'", *options)
+    lines = result.text.splitlines()
+    assert result.code == 0 and [line.split()[0] for line in lines[:4]] == [want] * 4, (result.err, lines)
+    assert lines[-1] == "Read-only file system", lines
+    for kind in ("monolithicFlat", "streamOptimized"):
+        root = msb.sh(tmp_path / f"{kind}.vmdk", "sha256sum /dev/vda; grep ' / ' /proc/mounts; echo x >/x || echo refused")
+        lines = root.text.splitlines()
+        assert root.code == 0 and lines[0].split()[0] == want and " ext4 ro" in lines[1] and lines[2] == "refused", (root.err, lines)
+
+
 def test_image_in_use(msb, busybox, data):
     """Writers exclude each other and readers; readers do not."""
     running = msb.start_run("--mount-disk", f"{data}:/d", busybox, "--", "sh", "-c", "echo up; read go")
@@ -171,7 +234,8 @@ def test_images_that_cannot_be_mounted(msb, busybox, tmp_path):
     ["--mount-disk", "/no/such.raw:/d"], ["--mount-disk", "/tmp:/d"], ["-v", "/no/such:/d"], ["--mount-dir", "/etc/hostname:/d"],
     ["--mount-file", "/tmp:/d"], ["-v", "/tmp:/d:bogus"], ["--tmpfs", "/d:0"], ["--tmpfs", "/d", "-v", "/tmp:/d/"],
     ["--root-disk", "1G"], ["--fstype", "ext4"], ["--copy", "/no/such:/x"], ["--mkdir", "x"], ["--rm", "/a/../b"],
-    ["-v", "/dev/null:/d"],
+    ["-v", "/dev/null:/d"], ["--mount-disk", "/x.raw:/d:backing=on"], ["--mount-disk", "/x.qcow2:/d:backing=yes"],
+    ["--backing", "on"],
 ], ids=" ".join)
 def test_wrong_options(msb, busybox, options):
     result = msb.run(*options, busybox, "--", "true")
