@@ -106,10 +106,13 @@ static int write_new(const struct etc_file *file)
 
 int names_rewrite(const struct etc_file *file, struct err *err)
 {
-	int ret;
+	int ret = 0;
 
-	(void)unlink(file->path);
-	ret = write_new(file);
+	/* Creating what is there already would fail with EEXIST, read-only or not. */
+	if (unlink(file->path) < 0 && errno == EROFS)
+		ret = -EROFS;
+	if (ret == 0)
+		ret = write_new(file);
 	return ret < 0 ? err_set(err, ret, "write '%s'", file->path) : 0;
 }
 
