@@ -182,7 +182,8 @@ def test_qcow2_images_with_backing_files(msb, root_image, tmp_path):
     assert before == [path.read_bytes() for path in (root_image, base, mid)]
     check_qcow2(root)
     check_qcow2(data)
-    for options in (allowed[2:], [*allowed[:2], "--mount-disk", f"{data}:/d:backing=on"], allowed[:2] + ["--mount-disk", f"{data}:/d"]):
+    elsewhere = f"{data}:/d:backing={root_image.parent}"
+    for options in (allowed[2:], [*allowed[:2], "--mount-disk", elsewhere], [*allowed[:2], "--mount-disk", f"{data}:/d"]):
         refused = msb.sh(root, "true", *options)
         assert refused.code == 1 and "backing" in one_line_error(refused), refused.err
 
@@ -191,19 +192,24 @@ def test_qcow2_images_with_backing_files(msb, root_image, tmp_path):
 def test_vmdk_images(msb, busybox, root_image, tmp_path):
     """Each kind is read as data disk, and as a root that cannot be written."""
     kinds = ["monolithicFlat", "twoGbMaxExtentFlat", "monolithicSparse", "streamOptimized"]
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(os.urandom(MIB) + bytes(MIB) + b"text " * 100000)
+    small = make_ext4(tmp_path / "small.raw", 8, tree=tmp_path / "tree")
     for kind in kinds:
-        qemu_img("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", root_image, tmp_path / f"{kind}.vmdk")
-    want = hashlib.sha256(root_image.read_bytes()).hexdigest()
+        qemu_img("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", small, tmp_path / f"{kind}.vmdk")
     options = [word for kind in kinds for word in ("--mount-disk", f"{tmp_path / kind}.vmdk:/{kind}")]
-    result = msb.sh(busybox, "sha256sum /dev/vd*; cat /*/etc/os-release | grep -c ^NAME; (echo x >/streamOptimized/x) 2>&1 | "
-                    "grep -o 'Read-only file system'", *options)
+    result = msb.sh(busybox, "md5sum /dev/vd* /*/file; (echo x >/streamOptimized/x) 2>&1 | grep -o 'Read-only file system'", *options)
+    sums = [hashlib.md5(path.read_bytes()).hexdigest() for path in (small, tmp_path / "tree/file")]
     lines = result.text.splitlines()
-    assert result.code == 0 and [line.split()[0] for line in lines[:4]] == [want] * 4, (result.err, lines)
-    assert lines[-1] == "Read-only file system", lines
+    assert result.code == 0 and [line.split()[0] for line in lines[:8]] == sums[:1] * 4 + sums[1:] * 4, (result.err, lines)
+    assert lines[8:] == ["Read-only file system"], lines
     for kind in ("monolithicFlat", "streamOptimized"):
-        root = msb.sh(tmp_path / f"{kind}.vmdk", "sha256sum /dev/vda; grep ' / ' /proc/mounts; echo x >/x || echo refused")
+        image = tmp_path / f"root-{kind}.vmdk"
+        qemu_img("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", root_image, image)
+        root = msb.sh(image, "md5sum /bin/busybox; grep ' / ' /proc/mounts; grep -c localhost /etc/hosts; echo x >/x || echo refused")
         lines = root.text.splitlines()
-        assert root.code == 0 and lines[0].split()[0] == want and " ext4 ro" in lines[1] and lines[2] == "refused", (root.err, lines)
+        assert root.code == 0 and " / ext4 ro" in lines[1] and lines[2:] == ["2", "refused"], (root.err, lines)
+        assert lines[0].split()[0] == hashlib.md5((root_image.parent / "tree/bin/busybox").read_bytes()).hexdigest()
 
 
 def test_image_in_use(msb, busybox, data):
