@@ -12,6 +12,9 @@ int backing_arg_parse(const char *value, struct backing_arg *ret, struct err *er
 		return err_msg(err, EDOM,
 			"backing is on, off, or a folder that begins with '/' or '.', not '%s'",
 			value);
+	if (strchr(value, ','))
+		return err_msg(
+			err, EDOM, "the folder of backing files may not hold ',': '%s'", value);
 	*ret = (struct backing_arg){ .on = strcmp(value, "off") != 0,
 		.folder = folder ? value : NULL };
 	return 0;

@@ -72,6 +72,18 @@ static int check_fstype(const struct conf_field *f, const json_t *v, struct err 
 	return fstype_check(json_string_value(v), err) < 0 ? -EINVAL : 0;
 }
 
+static int check_backing(const struct conf_field *f, const json_t *v, struct err *err)
+{
+	struct backing_arg arg;
+	int rc = conf_check_word(f, v, err);
+
+	if (rc < 0)
+		return rc;
+	if (json_string_value(v)[0] == '.')
+		return conf_bad(f, "on, off or an absolute path", err);
+	return backing_arg_parse(json_string_value(v), &arg, err) < 0 ? -EINVAL : 0;
+}
+
 static int check_choice(
 	const struct conf_field *f, const json_t *v, const char *const *words, struct err *err)
 {
@@ -133,6 +145,7 @@ static const struct conf_field mount_fields[] = {
 	{ "create", check_create },
 	{ "format", check_format },
 	{ "fstype", check_fstype },
+	{ "backing", check_backing },
 	{ "readonly", conf_check_bool },
 	{ "noexec", conf_check_bool },
 	{ "nosuid", conf_check_bool },
@@ -287,6 +300,7 @@ static const struct mount_option_key option_keys[] = {
 	{ "quota", "quota", "bind named" },
 	{ "format", "format", "disk" },
 	{ "fstype", "fstype", "disk" },
+	{ "backing", "backing", "disk" },
 	{ "create", NULL, "named" },
 };
 

@@ -157,6 +157,8 @@ static void refuses_what_is_not_clear(void **state)
 		{ "mounts: [{bind: a, target: /x, fstype: ext4}]\n",
 			"'fstype' does not go with 'bind'" },
 		{ "mounts: [{disk: a, target: /x, fstype: 'ext4,ro'}]\n", "no file system type" },
+		{ "mounts: [{disk: a.qcow2, target: /x, backing: ./b}]\n", "an absolute path" },
+		{ "mounts: [{disk: a.raw, target: /x, backing: on}]\n", "not for raw" },
 		{ "mounts: [{disk: a, target: /x, uid: 1}]\n", "'uid' does not go with 'disk'" },
 		{ "mounts: [{bind: a, target: /x, uid: 1}]\n", "go together" },
 		{ "mounts: [{bind: a, target: /x, stat_virtualization: on}]\n",

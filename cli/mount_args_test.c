@@ -40,7 +40,7 @@ static void reads_every_kind(void **state)
 	m = parsed(&args, MOUNT_IMAGE, "./x.raw:/f:backing=/images,format=qcow2");
 	assert_true(m.backing.on);
 	assert_string_equal(m.backing.folder, "/images");
-	m = parsed(&args, MOUNT_IMAGE, "./x.qcow2:/o:backing=off");
+	m = parsed(&args, MOUNT_IMAGE, "./x.qcow2:/off:backing=off");
 	assert_false(m.backing.on);
 	m = parsed(&args, MOUNT_IMAGE, "./x.qcow2:/q:fstype=xfs");
 	assert_int_equal(m.format, BLOCK_QCOW2);
