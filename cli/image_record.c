@@ -21,12 +21,10 @@ void image_explain_full(const struct store *store, struct err *err)
 int image_canonical(const char *text, char **ret, struct err *err)
 {
 	char canonical[REFERENCE_TEXT_MAX];
-	struct reference ref;
-	int rc = reference_parse(text, &ref, err);
+	int rc = reference_canonical(text, canonical, err);
 
 	if (rc < 0)
 		return rc;
-	reference_format(&ref, canonical);
 	*ret = strdup(canonical);
 	return *ret ? 0 : err_set(err, ENOMEM, "read '%s'", text);
 }

@@ -77,15 +77,26 @@ static int open_key(struct cache *cache, const char *key, struct image **ret, st
 	return 0;
 }
 
-int image_open_layers(
-	struct cache *cache, const char *canonical, struct image **ret, struct err *err)
+int image_open_layers(struct cache *cache, const char *canonical, struct image **ret, int **ret_fds,
+	struct err *err)
 {
+	cleanup_image struct image *img = NULL;
+	cleanup_free int *fds = NULL;
 	struct err why = ERR_INIT;
-	int rc = open_key(cache, canonical, ret, &why);
+	int rc = open_key(cache, canonical, &img, &why);
 
 	if (rc == -ENOENT)
 		return err_msg(err, ENOENT, "image not cached: %s", canonical);
-	return rc < 0 ? err_msg(err, -rc, "%s", why.msg) : 0;
+	if (rc < 0)
+		return err_msg(err, -rc, "%s", why.msg);
+	fds = calloc(img->layer_count, sizeof(*fds));
+	if (!fds)
+		return err_set(err, ENOMEM, "open image '%s'", canonical);
+	for (size_t i = 0; i < img->layer_count; i++)
+		fds[i] = img->layers[i].fd;
+	*ret = take_ptr(&img);
+	*ret_fds = take_ptr(&fds);
+	return 0;
 }
 
 int image_open_merged(struct cache *cache, const char *manifest_digest, const int *layer_fd,
@@ -105,28 +116,16 @@ int image_open_merged(struct cache *cache, const char *manifest_digest, const in
 	return rc;
 }
 
-int *image_layer_fds(const struct image *img)
-{
-	int *fds = calloc(img->layer_count, sizeof(*fds));
-
-	for (size_t i = 0; fds && i < img->layer_count; i++)
-		fds[i] = img->layers[i].fd;
-	return fds;
-}
-
 int image_open_canonical(
 	struct cache *cache, const char *canonical, struct image **ret, struct err *err)
 {
 	cleanup_image struct image *img = NULL;
 	cleanup_free int *fds = NULL;
 	struct err why = ERR_INIT;
-	int rc = image_open_layers(cache, canonical, &img, err);
+	int rc = image_open_layers(cache, canonical, &img, &fds, err);
 
 	if (rc < 0)
 		return rc;
-	fds = image_layer_fds(img);
-	if (!fds)
-		return err_set(err, ENOMEM, "open image '%s'", canonical);
 	rc = image_open_merged(cache, img->manifest_digest, fds, img->layer_count, &img->fsmeta_fd,
 		&img->fsmeta_size, &why);
 	if (rc == -ENOENT)
@@ -141,13 +140,9 @@ int image_open_canonical(
 int image_open(struct cache *cache, const char *reference, struct image **ret, struct err *err)
 {
 	char canonical[REFERENCE_TEXT_MAX];
-	struct reference ref;
-	int rc = reference_parse(reference, &ref, err);
+	int rc = reference_canonical(reference, canonical, err);
 
-	if (rc < 0)
-		return rc;
-	reference_format(&ref, canonical);
-	return image_open_canonical(cache, canonical, ret, err);
+	return rc ? rc : image_open_canonical(cache, canonical, ret, err);
 }
 
 int image_open_digest(struct cache *cache, const char *digest, struct image **ret, struct err *err)

@@ -43,12 +43,12 @@ int image_publish(struct cache *cache, const struct image_parts *p, bool rebuild
 	image_progress_fn *progress, void *ctx, bool *ret_built, struct image **ret,
 	struct err *err);
 
-/* image_open_layers() - as image_open_canonical(), without the merged image: fsmeta_fd is -1 */
-int image_open_layers(
-	struct cache *cache, const char *canonical, struct image **ret, struct err *err);
-
-/* image_layer_fds() - the layers' descriptors, still the image's; NULL: no memory. free() it. */
-int *image_layer_fds(const struct image *img);
+/*
+ * image_open_layers() - as image_open_canonical(), without the merged image: fsmeta_fd is -1
+ * @ret_fds: the layers' descriptors, still the image's; free() the list
+ */
+int image_open_layers(struct cache *cache, const char *canonical, struct image **ret, int **ret_fds,
+	struct err *err);
 
 /*
  * image_open_merged() - the merged image, if it is that of these very files (tie.h)

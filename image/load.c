@@ -78,15 +78,13 @@ static void loaded_free(struct loaded **p)
 static int add_name(struct loaded *i, const char *text, struct err *err)
 {
 	char canonical[REFERENCE_TEXT_MAX];
-	struct reference ref;
 	int rc;
 
 	if (!text[0] || !strcmp(text, "<none>:<none>"))
 		return 0;
-	rc = reference_parse(text, &ref, err);
+	rc = reference_canonical(text, canonical, err);
 	if (rc < 0)
 		return rc;
-	reference_format(&ref, canonical);
 	for (size_t n = 0; n < i->name_count; n++) {
 		if (!strcmp(i->names[n], canonical))
 			return 0;

@@ -66,13 +66,10 @@ int image_mend(struct cache *cache, const char *canonical, struct image **ret, s
 	cleanup_free int *fds = NULL;
 	struct stack s;
 	struct stat st;
-	int rc = image_open_layers(cache, canonical, &img, err);
+	int rc = image_open_layers(cache, canonical, &img, &fds, err);
 
 	if (rc < 0)
 		return rc;
-	fds = image_layer_fds(img);
-	if (!fds)
-		return err_set(err, ENOMEM, "open image '%s'", canonical);
 	s = (struct stack){ img->manifest_digest, fds, img->layer_count };
 	rc = publish_fsmeta(cache, &s, false, &img->fsmeta_fd, NULL, err);
 	if (rc < 0)

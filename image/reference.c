@@ -271,6 +271,16 @@ void reference_format(const struct reference *ref, char text[static REFERENCE_TE
 		ref->tag[0] ? ":" : "", ref->tag, ref->digest[0] ? "@" : "", ref->digest);
 }
 
+int reference_canonical(const char *text, char ret[static REFERENCE_TEXT_MAX], struct err *err)
+{
+	struct reference ref;
+	int rc = reference_parse(text, &ref, err);
+
+	if (rc == 0)
+		reference_format(&ref, ret);
+	return rc;
+}
+
 const char *reference_target(const struct reference *ref)
 {
 	return ref->digest[0] ? ref->digest : ref->tag;

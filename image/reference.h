@@ -43,6 +43,9 @@ int reference_parse(const char *text, struct reference *ret, struct err *err);
 /* reference_format() - the canonical text, "registry/repository[:tag][@digest]". */
 void reference_format(const struct reference *ref, char text[static REFERENCE_TEXT_MAX]);
 
+/* reference_canonical() - from any text to the canonical one. Return: as reference_parse() */
+int reference_canonical(const char *text, char ret[static REFERENCE_TEXT_MAX], struct err *err);
+
 /*
  * reference_target() - what to ask the registry for: the digest if there is one, else the tag.
  * The text lives as long as @ref.

@@ -186,13 +186,10 @@ static int open_layers(
 	struct cache *cache, const char *reference, struct image **ret, struct err *err)
 {
 	char canonical[REFERENCE_TEXT_MAX];
-	struct reference ref;
-	int rc = reference_parse(reference, &ref, err);
+	cleanup_free int *fds = NULL;
+	int rc = reference_canonical(reference, canonical, err);
 
-	if (rc < 0)
-		return rc;
-	reference_format(&ref, canonical);
-	return image_open_layers(cache, canonical, ret, err);
+	return rc ? rc : image_open_layers(cache, canonical, ret, &fds, err);
 }
 
 static int open_all(struct save *s, struct cache *cache, const char *const *references, size_t n,
