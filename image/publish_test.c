@@ -55,6 +55,18 @@ static int make_layer(struct cache *c, const char *diff_id, enum order order)
 	return fd;
 }
 
+/* Another release would not know that what was merged of the old file is of no use. */
+static int make_layer_of_others(
+	const struct scratch *s, struct cache *c, const char *diff_id, enum order order)
+{
+	int fd;
+
+	assert_int_equal(linkat(s->fd, FSMETA, s->fd, "kept", 0), 0);
+	fd = make_layer(c, diff_id, order);
+	assert_int_equal(renameat(s->fd, "kept", s->fd, FSMETA), 0);
+	return fd;
+}
+
 static void publish(struct cache *c, const int *fds, size_t n)
 {
 	static const char json[] =
@@ -150,7 +162,7 @@ static void a_layer_is_made_anew(void **state)
 	publish_one(c, A_FIRST);
 	assert_opens(c);
 	old = openat(s->fd, FSMETA, O_RDONLY | O_CLOEXEC);
-	layer = make_layer(c, DIFF, B_FIRST);
+	layer = make_layer_of_others(s, c, DIFF, B_FIRST);
 	/* This is what must never be seen: */
 	read_merged(old, &layer, 1, "a", text);
 	assert_string_equal(text, "text of b");
@@ -217,6 +229,20 @@ static void a_layer_has_another_size(void **state)
 	assert_int_equal(image_open(c, NAME, &img, NULL), -ENOENT);
 }
 
+/* What others would go on to use is gone. */
+static void a_replaced_layer_takes_its_merged_image_along(void **state)
+{
+	const struct scratch *s = *state;
+	cleanup_cache struct cache *c = open_cache(s);
+
+	publish_one(c, A_FIRST);
+	close(make_layer(c, DIFF, A_FIRST));
+	assert_true(exists(s->fd, FSMETA));
+	close(make_layer(c, DIFF, B_FIRST));
+	assert_false(exists(s->fd, FSMETA));
+	assert_mends(c);
+}
+
 /* As upstream writes them: no UUID, and no tags in the merged image. */
 static void patch(int dirfd, const char *name, size_t off, size_t len)
 {
@@ -250,15 +276,16 @@ static void files_of_upstream(void **state)
 
 static void layers_change_places(void **state)
 {
-	cleanup_cache struct cache *c = open_cache(*state);
+	const struct scratch *s = *state;
+	cleanup_cache struct cache *c = open_cache(s);
 	int fds[2] = { make_layer(c, DIFF, A_FIRST), make_layer(c, OTHER, B_FIRST) };
 
 	publish(c, fds, 2);
 	assert_opens(c);
 	close(fds[0]);
 	close(fds[1]);
-	close(make_layer(c, DIFF, B_FIRST));
-	close(make_layer(c, OTHER, A_FIRST));
+	close(make_layer_of_others(s, c, DIFF, B_FIRST));
+	close(make_layer_of_others(s, c, OTHER, A_FIRST));
 	assert_mends(c);
 }
 
@@ -271,6 +298,7 @@ int main(void)
 		scratch_test(the_merged_image_is_lost),
 		scratch_test(a_layer_is_lost),
 		scratch_test(a_layer_has_another_size),
+		scratch_test(a_replaced_layer_takes_its_merged_image_along),
 		scratch_test(files_of_upstream),
 		scratch_test(layers_change_places),
 	};

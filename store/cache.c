@@ -14,8 +14,6 @@
 #include "lib/path.h"
 #include "store/internal.h"
 
-#define EROFS_SUPER_OFF	  1024
-#define EROFS_SUPER_SIZE  128
 #define EROFS_MAGIC	  0xE0F5E1E2U
 #define EROFS_BLOCK	  4096
 #define EROFS_BLKSZ_OFF	  0x0C
@@ -448,9 +446,9 @@ int cache_file_publish(struct cache_file *file, int *ret_fd, struct err *err)
 	if (rc < 0)
 		return err_wrap(err, "publish '%s' in the image cache", file->name);
 	rc = mark_new(file, &fd, err);
-	if (rc < 0)
-		return rc;
-	rc = cache_file_name(file, err);
+	if (rc == 0 && kind == CACHE_LAYER)
+		rc = cache_before_layer(file, err);
+	rc = rc ? rc : cache_file_name(file, err);
 	if (rc < 0)
 		return rc;
 	if (ret_fd)

@@ -37,6 +37,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/num.h"
 #include "store/lock.h"
 
 struct cache;

@@ -289,6 +289,28 @@ static void a_used_image_is_busy(void **state)
 	assert_false(cache_image_busy(c, A, holder, sizeof(holder)));
 }
 
+static void merged_images_of_a_replaced_layer_go(void **state)
+{
+	static const char of_a[] = "{\"manifest_digest\":\"" A "\",\"layers\":[{\"diff_id\":\"" B
+				   "\"},{\"diff_id\":\"" A "\"}]}";
+	static const char of_b[] =
+		"{\"manifest_digest\":\"" B "\",\"layers\":[{\"diff_id\":\"" B "\"}]}";
+	cleanup_cache struct cache *c = open_cache(*state);
+	cleanup_fd int fd = -1;
+
+	assert_int_equal(cache_metadata_write(c, "a", of_a, strlen(of_a), NULL), 0);
+	assert_int_equal(cache_metadata_write(c, "b", of_b, strlen(of_b), NULL), 0);
+	close(publish(c, CACHE_FSMETA, A));
+	close(publish(c, CACHE_FSMETA, B));
+	put_file(c->dir[CACHE_DIR_VMDK], "sha256_" HEX64 ".vmdk", "x", 1);
+	close(publish(c, CACHE_LAYER, A));
+	assert_true(exists(c->dir[CACHE_DIR_FSMETA], "sha256_" HEX64 ".erofs"));
+	close(publish(c, CACHE_LAYER, A)); /* has no UUID that would say it is the same */
+	assert_false(exists(c->dir[CACHE_DIR_FSMETA], "sha256_" HEX64 ".erofs"));
+	assert_false(exists(c->dir[CACHE_DIR_VMDK], "sha256_" HEX64 ".vmdk"));
+	assert_int_equal(cache_artifact_open(c, CACHE_FSMETA, B, &fd, NULL, NULL), 0);
+}
+
 /* Processes that publish and are killed, beside one that collects: never a damaged artifact. */
 static void survives_kills_beside_collection(void **state)
 {
@@ -364,6 +386,7 @@ int main(void)
 		scratch_test(collects_strays),
 		scratch_test(keeps_downloads_that_can_go_on),
 		scratch_test(a_used_image_is_busy),
+		scratch_test(merged_images_of_a_replaced_layer_go),
 		scratch_test(survives_kills_beside_collection),
 		scratch_test(full_disk_leaves_nothing),
 	};

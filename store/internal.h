@@ -17,6 +17,12 @@ enum cache_dir {
 	CACHE_DIRS,
 };
 
+/* Where in an EROFS image: the superblock, and its UUID from there. */
+#define EROFS_SUPER_OFF	 1024
+#define EROFS_SUPER_SIZE 128
+#define EROFS_UUID_OFF	 0x30
+#define EROFS_UUID_SIZE	 16
+
 struct cache {
 	int dir[CACHE_DIRS];
 };
@@ -39,6 +45,12 @@ int cache_file_create(
 
 /* cache_file_name() - bring it to the disk and give it its name, replacing what had it */
 int cache_file_name(struct cache_file *file, struct err *err);
+
+/*
+ * cache_before_layer() - a layer's file is about to get its name: delete what was merged of another
+ * file that has it now. The caller holds its lock.
+ */
+int cache_before_layer(struct cache_file *file, struct err *err);
 
 /* dir_sync() - make names in a folder durable */
 int dir_sync(int dirfd, const char *what, struct err *err);

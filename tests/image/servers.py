@@ -58,9 +58,9 @@ class Registry:
             self.process = None
 
 
-def push(layout, name, target, *options):
+def push(layout, name, target, *options, timeout=60):
     done = subprocess.run(["skopeo", "copy", "--quiet", "--insecure-policy", *options, f"oci:{layout}:{name}",
-                           f"docker://{target}"], capture_output=True, text=True, timeout=60, check=False)
+                           f"docker://{target}"], capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stderr
 
 
