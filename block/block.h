@@ -8,6 +8,9 @@
  * request stands for itself, and block_flush() covers the writes that returned before it began.
  * Everything is opened by the constructors: no request opens a file.
  *
+ * A process that is killed, at any moment, leaves an image without errors and without leaked
+ * clusters; a host that crashes does too, with all that was flushed (qcow2.h).
+ *
  * The format of an image is what the user says or what the extension of its name says. It is never
  * guessed from the contents: a guest can write any header into a raw image, a qcow2 header that
  * names a file of the host among them.

@@ -14,7 +14,7 @@ void owned_release(struct owned *o)
 	*o = (struct owned){ 0 };
 }
 
-static int reserve(void **array, size_t *cap, size_t n, size_t item)
+int owned_room(void **array, size_t *cap, size_t n, size_t item)
 {
 	size_t want = n < 16 ? 16 : n * 2;
 	void *p;
@@ -31,7 +31,7 @@ static int reserve(void **array, size_t *cap, size_t n, size_t item)
 
 int owned_append(struct owned *o, uint64_t cluster)
 {
-	int r = reserve((void **)&o->one, &o->cap_one, o->n_one, sizeof(*o->one));
+	int r = owned_room((void **)&o->one, &o->cap_one, o->n_one, sizeof(*o->one));
 
 	if (r == 0)
 		o->one[o->n_one++] = cluster;
@@ -75,7 +75,7 @@ static size_t lower_bound(const struct owned *o, uint64_t cluster)
 int owned_add(struct owned *o, uint64_t cluster)
 {
 	size_t at = lower_bound(o, cluster);
-	int r = reserve((void **)&o->one, &o->cap_one, o->n_one, sizeof(*o->one));
+	int r = owned_room((void **)&o->one, &o->cap_one, o->n_one, sizeof(*o->one));
 
 	if (r < 0)
 		return r;
@@ -97,7 +97,7 @@ void owned_remove(struct owned *o, uint64_t cluster)
 
 int owned_add_range(struct owned *o, uint64_t first, uint64_t n)
 {
-	int r = reserve((void **)&o->range, &o->cap_range, o->n_range, sizeof(*o->range));
+	int r = owned_room((void **)&o->range, &o->cap_range, o->n_range, sizeof(*o->range));
 
 	if (r == 0)
 		o->range[o->n_range++] = (struct owned_range){ first, n };

@@ -35,6 +35,9 @@ void owned_remove(struct owned *o, uint64_t cluster);
 int owned_add_range(struct owned *o, uint64_t first, uint64_t n);
 void owned_remove_range(struct owned *o, uint64_t first);
 
+/* owned_room() - room for one item more behind the @n of a growing array. Return: 0, -ENOMEM */
+int owned_room(void **array, size_t *cap, size_t n, size_t item);
+
 /* owned_hit() - is any of @n clusters a table? */
 bool owned_hit(const struct owned *o, uint64_t first, uint64_t n);
 

@@ -46,25 +46,10 @@ bool qcow2_is_fresh(const struct qcow2 *q, uint64_t cluster)
 	return find_fresh(q, cluster) != NULL;
 }
 
-static int reserve(void **array, size_t *cap, size_t n, size_t item)
-{
-	size_t want = n ? n * 2 : 64;
-	void *p;
-
-	if (n < *cap)
-		return 0;
-	p = realloc(*array, want * item);
-	if (!p)
-		return -ENOMEM;
-	*array = p;
-	*cap = want;
-	return 0;
-}
-
 static int add_fresh(struct qcow2 *q, const struct qcow2_fresh *f)
 {
 	size_t i = lower_bound(q, f->at);
-	int r = reserve((void **)&q->fresh, &q->cap_fresh, q->n_fresh, sizeof(*f));
+	int r = owned_room((void **)&q->fresh, &q->cap_fresh, q->n_fresh, sizeof(*f));
 
 	if (r < 0)
 		return r;
@@ -113,7 +98,7 @@ int qcow2_unref(struct qcow2 *q, uint64_t first, uint64_t n, bool table)
 		last->n += n;
 		return 0;
 	}
-	if (reserve((void **)&q->freed, &q->cap_freed, q->n_freed, sizeof(*q->freed)) < 0)
+	if (owned_room((void **)&q->freed, &q->cap_freed, q->n_freed, sizeof(*q->freed)) < 0)
 		return qcow2_stop(q, "out of memory");
 	q->freed[q->n_freed++] = (struct qcow2_freed){ first, n, table };
 	return 0;
