@@ -4,7 +4,7 @@
 #include "block/qcow2.h"
 #include "lib/num.h"
 
-#define SEARCH_ROUNDS 64
+#define SEARCH_ROUNDS (4 * QCOW2_MAX_SPARES) /* each makes a block fresh: spares lie in as many */
 
 int qcow2_alloc(
 	struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_n, bool *ret_zero)

@@ -14,8 +14,8 @@
 #include "lib/num.h"
 
 #define REFTABLE_MAX   MIB(8)
-#define SLAB	       512 /* bytes of a block that a search looks at together */
-#define SEARCH_ROUNDS  64
+#define SLAB	       512		      /* bytes of a block that a search looks at together */
+#define SEARCH_ROUNDS  (4 * QCOW2_MAX_SPARES) /* each makes a block fresh: spares lie in as many */
 #define SLACK	       64 /* clusters, beyond everything, that a new table covers */
 #define MAX_HOST_BYTES (INT64_MAX / 2)
 
