@@ -2,9 +2,16 @@
 #include "lib/io.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
 #include "lib/num.h"
+
+#define COPY_PIECE MIB(1)
+#define COPY_MAX   GIB(1)
 
 ssize_t io_read(int fd, void *dst, size_t len)
 {
@@ -69,6 +76,74 @@ int io_pwrite(int fd, const void *src, size_t len, uint64_t off)
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+static bool no_kernel_copy(int error)
+{
+	return error == EXDEV || error == EINVAL || error == EOPNOTSUPP || error == ENOSYS ||
+	       error == EPERM || error == EBADF;
+}
+
+static int copy_by_hand(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+{
+	cleanup_free uint8_t *piece = malloc(COPY_PIECE);
+
+	if (!piece)
+		return -ENOMEM;
+	while (len) {
+		size_t want = (size_t)MIN_OF(len, (uint64_t)COPY_PIECE);
+		ssize_t n = io_pread(from, piece, want, from_off);
+		int rc = n < 0 ? (int)n : 0;
+
+		if (n >= 0)
+			rc = (size_t)n < want ? -EIO : io_pwrite(to, piece, want, to_off);
+		if (rc < 0)
+			return rc;
+		from_off += want;
+		to_off += want;
+		len -= want;
+	}
+	return 0;
+}
+
+int io_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+{
+	loff_t in = (loff_t)from_off, out = (loff_t)to_off;
+
+	while (len) {
+		ssize_t n = copy_file_range(
+			from, &in, to, &out, (size_t)MIN_OF(len, (uint64_t)COPY_MAX), 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* Some file systems copy nothing, and say so. */
+		if (n == 0 || (n < 0 && no_kernel_copy(errno)))
+			return copy_by_hand(from, (uint64_t)in, to, (uint64_t)out, len);
+		if (n < 0)
+			return -errno;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int io_copy_sparse(int from, int to, bool share)
+{
+	struct stat st;
+	off_t data = 0, hole;
+	int rc = 0;
+
+	if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
+		return -errno;
+	while (rc == 0 && (data = lseek(from, data, SEEK_DATA)) >= 0) {
+		hole = lseek(from, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		rc = (share ? io_copy : copy_by_hand)(
+			from, (uint64_t)data, to, (uint64_t)data, (uint64_t)(hole - data));
+		data = hole;
+	}
+	/* ENXIO: no data from here on */
+	return rc == 0 && data < 0 && errno != ENXIO ? -errno : rc;
 }
 
 int io_read_to_end(int fd, size_t max, struct buf *ret)

@@ -6,6 +6,7 @@
 #ifndef LIB_IO_H
 #define LIB_IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,6 +23,20 @@ ssize_t io_pread(int fd, void *dst, size_t len, uint64_t off);
 /* io_write(), io_pwrite() - all of it. Return: 0; -errno, some of it may be written. */
 int io_write(int fd, const void *src, size_t len);
 int io_pwrite(int fd, const void *src, size_t len, uint64_t off);
+
+/*
+ * io_copy() - @len bytes from one file to another, by the kernel where it can, which may share the
+ * blocks
+ * Return: 0; -EIO @from ends before that; -errno, some of it may be written
+ */
+int io_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
+
+/*
+ * io_copy_sparse() - all of @from to the empty file @to, which gets its holes too, and its length
+ * @share: let the kernel share blocks between the two, as io_copy() does
+ * Return: 0; -errno
+ */
+int io_copy_sparse(int from, int to, bool share);
 
 /*
  * io_read_to_end() - append what is left of the file to @ret

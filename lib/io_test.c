@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -76,12 +78,63 @@ static void takes_a_file_within_its_limit(void **state)
 	}
 }
 
+static int empty_file(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* Within a file system, and from one to another. */
+static void copies(void **state)
+{
+	static const char *const dirs[] = { "/tmp", "/dev/shm" };
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		cleanup_fd int from = empty_file("/tmp"), to = empty_file(dirs[i]);
+		uint8_t got[10];
+
+		assert_int_equal(io_pwrite(from, "0123456789", 10, 0), 0);
+		assert_int_equal(io_copy(from, 2, to, 1, 5), 0);
+		assert_int_equal(io_pread(to, got, sizeof(got), 0), 6);
+		assert_memory_equal(got, "\00023456", 6);
+		assert_int_equal(io_copy(from, 8, to, 1, 5), -EIO);
+	}
+	assert_int_equal(io_copy(-1, 0, -1, 0, 1), -EBADF);
+}
+
+static void copies_leave_holes(void **state)
+{
+	for (unsigned share = 0; share < 2; share++) {
+		cleanup_fd int from = empty_file("/tmp"), to = empty_file("/tmp");
+		struct stat st;
+		uint8_t got[4];
+
+		assert_int_equal(io_copy_sparse(from, to, share), 0);
+		assert_int_equal(ftruncate(from, MIB(64)), 0);
+		assert_int_equal(io_pwrite(from, "here", 4, MIB(9)), 0);
+		assert_int_equal(io_pwrite(from, "and", 4, MIB(30)), 0);
+		assert_int_equal(io_copy_sparse(from, to, share), 0);
+		assert_int_equal(fstat(to, &st), 0);
+		assert_int_equal(st.st_size, MIB(64));
+		assert_true(st.st_blocks * 512 < MIB(1));
+		assert_int_equal(io_pread(to, got, 4, MIB(9)), 4);
+		assert_memory_equal(got, "here", 4);
+		assert_int_equal(io_pread(to, got, 4, MIB(30)), 4);
+		assert_memory_equal(got, "and", 4);
+		assert_int_equal(io_copy_sparse(-1, to, share), -EBADF);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_up_to_the_end),
 		cmocka_unit_test(writes_all),
 		cmocka_unit_test(takes_a_file_within_its_limit),
+		cmocka_unit_test(copies),
+		cmocka_unit_test(copies_leave_holes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
