@@ -660,30 +660,12 @@ int erofs_lookup(
 
 /* ---- xattrs ---- */
 
-static const char *xattr_prefix(uint8_t index)
-{
-	switch (index) {
-	case TREE_XATTR_USER:
-		return "user.";
-	case TREE_XATTR_ACL_ACCESS:
-		return "system.posix_acl_access";
-	case TREE_XATTR_ACL_DEFAULT:
-		return "system.posix_acl_default";
-	case TREE_XATTR_TRUSTED:
-		return "trusted.";
-	case TREE_XATTR_SECURITY:
-		return "security.";
-	default:
-		return NULL;
-	}
-}
-
 /* The xattr at the cursor. */
 static int one_xattr(struct cursor *c, erofs_xattr_fn *fn, void *ctx, struct err *err)
 {
 	uint8_t name_len = cursor_u8(c), index = cursor_u8(c);
 	uint16_t value_len = cursor_le16(c);
-	const char *prefix = xattr_prefix(index);
+	const char *prefix = tree_xattr_prefix(index);
 	const uint8_t *suffix = cursor_bytes(c, name_len), *value = cursor_bytes(c, value_len);
 	char name[sizeof("system.posix_acl_default") + 256];
 	size_t n;

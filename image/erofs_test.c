@@ -189,7 +189,7 @@ static int copy_image(const uint8_t *data, size_t len)
 }
 
 /* Merged or refused, but not read beyond its end: the sanitizers watch. */
-static void try_image(int fd, const struct merge_result *good)
+static void try_image(int fd, const struct merge_result *good, bool try_flat)
 {
 	cleanup_fd int out = tb_out(), flat = tb_out();
 	struct merge_result res;
@@ -197,8 +197,8 @@ static void try_image(int fd, const struct merge_result *good)
 	int r = merge_layers(&fd, 1, out, &res, &err);
 
 	assert_true(r == 0 || err.msg[0]);
-	if (r == 0 && merge_flat(&fd, 1, flat, &res, &err) == 0)
-		assert_true(res.size < 64 * good->size);
+	if (r == 0 && try_flat && merge_flat(&fd, 1, flat, &res, &err) == 0)
+		assert_true(res.file_bytes < 64 * good->size);
 }
 
 static void test_damage(void **state)
@@ -221,7 +221,7 @@ static void test_damage(void **state)
 		data[pos] = i % 3 ? (uint8_t)(seed >> 20) : (uint8_t)(was ^ 1U << (seed >> 61));
 		cleanup_fd int bad = copy_image(data, res.erofs_size);
 
-		try_image(bad, &good);
+		try_image(bad, &good, i % 8 == 0);
 		data[pos] = was;
 	}
 }

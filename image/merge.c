@@ -14,6 +14,7 @@
 
 #include "image/erofs_load.h"
 #include "image/erofs_write.h"
+#include "image/ext4_write.h"
 #include "image/layer.h"
 #include "image/tie.h"
 #include "lib/cleanup.h"
@@ -353,77 +354,29 @@ int merge_layers(
 
 /* ---- the flat one ---- */
 
-/* struct flat - files' data being copied together */
-struct flat {
-	const int *fds;
-	struct out *o;
-	uint8_t *buf;
-};
-
-static int copy_extent(struct flat *f, int fd, struct tree_extent *x, struct err *err)
-{
-	uint64_t pos = (uint64_t)x->addr * EROFS_BLOCK, left = (uint64_t)x->count * EROFS_BLOCK;
-
-	if (f->o->pos / EROFS_BLOCK + x->count >= UINT32_MAX)
-		return err_msg(err, E2BIG, "the image is larger than EROFS can address");
-	x->addr = (uint32_t)(f->o->pos / EROFS_BLOCK);
-	while (left) {
-		size_t len = (size_t)MIN_OF(left, (uint64_t)OUT_BUFFER);
-		ssize_t n = pread(fd, f->buf, len, (off_t)pos);
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? errno : EIO, "read layer");
-		r = out_write(f->o, f->buf, (size_t)n, err);
-		if (r < 0)
-			return r;
-		pos += (size_t)n;
-		left -= (size_t)n;
-	}
-	return 0;
-}
-
-static int copy_file(void *ctx, struct tree_inode *dir, struct tree_name *name, struct err *err)
-{
-	struct tree_inode *inode = name ? name->inode : dir;
-	struct flat *f = ctx;
-	int r = 0;
-
-	if (!S_ISREG(inode->mode) || !inode->device)
-		return 0;
-	for (uint32_t i = 0; r == 0 && i < inode->n_extents; i++)
-		r = copy_extent(f, f->fds[inode->device - 1], &inode->extents[i], err);
-	inode->device = 0; /* done, for its other names too */
-	return r;
-}
-
 int merge_flat(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err)
 {
 	struct merge *m = NULL;
-	struct erofs_params p = { .compact = true };
 	struct out o = { .fd = -1 };
-	struct flat f = { .fds = erofs_fd, .o = &o };
-	struct erofs_written w;
+	struct merge_result res = { 0 };
+	uint8_t uuid[16];
 	int r = merge_begin(&m, n, out_fd, &o, err);
 
 	if (r == 0)
 		r = add_layers(m, erofs_fd, n, "flat", err);
-	f.buf = r == 0 ? malloc(OUT_BUFFER) : NULL;
-	if (r == 0 && !f.buf)
-		r = err_set(err, ENOMEM, "merge layers");
+	if (r == 0)
+		r = tree_count(&m->base, &res.inodes, &res.file_bytes, err);
 	if (r == 0) {
-		o.pos = EROFS_DATA_POS;
-		memcpy(p.seed, m->seed, sizeof(p.seed));
-		r = tree_each(&m->base, copy_file, &f, err);
+		memcpy(uuid, m->seed, sizeof(uuid));
+		uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80); /* RFC 9562, version 8 */
+		uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+		r = ext4_write(&m->base, erofs_fd, uuid, out_fd, &res.size, err);
 	}
-	if (r == 0)
-		r = erofs_write(&m->base, &o, &p, &w, err);
-	if (r == 0)
-		fill_result(&w, ret);
-	free(f.buf);
+	if (r == 0) {
+		res.total_size = res.size;
+		*ret = res;
+	}
 	merge_end(m, &o);
 	return r;
 }

@@ -8,7 +8,7 @@
  *			   image is a multiple of 4096 bytes and the device table says where each
  *			   begins (mapped_blkaddr). No mount options. Linux 6.3 or later.
  *	many block devices mount -o device=LAYER0,device=LAYER1,...
- * merge_flat() copies the data too: one image for every kernel that has EROFS at all.
+ * merge_flat() copies the data too, and makes ext4: a root that is written in place.
  */
 #ifndef IMAGE_MERGE_H
 #define IMAGE_MERGE_H
@@ -43,7 +43,11 @@ struct merge_result {
 int merge_layers(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err);
 
-/* merge_flat() - as merge_layers(), but self-contained. */
+/*
+ * merge_flat() - as merge_layers(), but self-contained and writable: an ext4 file system in a sparse
+ * file, with little more room than it needs; images may then be grown. -E2BIG also for what ext4
+ * cannot say (image/ext4_write.h)
+ */
 int merge_flat(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err);
 

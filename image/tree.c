@@ -155,6 +155,15 @@ static const struct prefix {
 	{ "security.", TREE_XATTR_SECURITY, false },
 };
 
+const char *tree_xattr_prefix(uint8_t index)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(prefixes); i++) {
+		if (prefixes[i].index == index)
+			return prefixes[i].text;
+	}
+	return NULL;
+}
+
 static const struct prefix *find_prefix(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(prefixes); i++) {

@@ -118,6 +118,9 @@ int tree_set_xattr(struct tree *t, struct tree_inode *inode, const char *name, c
 	size_t len, struct err *err);
 void tree_clear_xattrs(struct tree_inode *inode);
 
+/* tree_xattr_prefix() - what the name begins with ("user."), or is; NULL: there is no such index */
+const char *tree_xattr_prefix(uint8_t index);
+
 /* tree_find() - name of @len bytes in a directory; NULL if it is not there */
 struct tree_name *tree_find(const struct tree_inode *dir, const char *name, size_t len);
 

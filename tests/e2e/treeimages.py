@@ -229,14 +229,3 @@ def buildah(where):
     (where / "layout").mkdir()
     run("tar", "-C", where / "layout", "-xf", where / "image.tar")
     return Made(where / "image.tar", umoci_unpacked(where, where / "layout"))
-
-
-def flatten(layertool, made, where):
-    """The same layers as one EROFS image that needs no other."""
-    layers = []
-    for i, data in enumerate(made.tars):
-        (where / "blob").write_bytes(gzip.compress(data, 1))
-        layers.append(where / f"{i}.erofs")
-        run(layertool, "layer", where / "blob", layers[-1])
-    run(layertool, "flat", where / "flat.raw", *layers)
-    return where / "flat.raw"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running the tool on layers, judging what comes out.
 
-Judges: fsck.erofs on every image, the kernel that mounts it, and umoci's unpacking of the same layers as the tree that
+Judges: fsck.erofs or e2fsck on every image, the kernel that mounts it, and umoci's unpacking of the same layers as the tree that
 must be there.
 """
 import contextlib
@@ -17,7 +17,7 @@ from trees import differences, run, tree
 
 
 class Tool:
-    """layertool, whose every image is shown to fsck.erofs."""
+    """layertool, whose every image is shown to its file system's own checker."""
 
     def __init__(self, binary):
         self.binary = binary
@@ -39,7 +39,7 @@ class Tool:
 
     def flat(self, out, layers):
         result = json.loads(run(self.binary, "flat", out, *layers))
-        run("fsck.erofs", out)
+        run("/sbin/e2fsck", "-fn", out)
         return result
 
 
@@ -50,7 +50,7 @@ def mounted(image, where, *devices):
     where.mkdir(exist_ok=True)
     try:
         options = ",".join(["ro", *(f"device={x}" for x in loops[1:])])
-        run("mount", "-t", "erofs", "-o", options, loops[0], where)
+        run("mount", "-t", "ext4" if image.suffix == ".ext4" else "erofs", "-o", options, loops[0], where)
         try:
             yield where
         finally:
@@ -88,12 +88,12 @@ def check_image(tool, where, tars, compressions=("gzip",), want=None, ignore=())
         tool.layer(plain, where / "again")
         assert digest(where / "again") == digest(layers[-1]), "the same tar gave another image"
     want = want or umoci_tree(where, tars)
-    merged, flat = where / "merged.erofs", where / "flat.erofs"
+    merged, flat = where / "merged.erofs", where / "flat.ext4"
     result = tool.merge(merged, layers)
     tool.flat(flat, layers)
     for make, out in (tool.merge, merged), (tool.flat, flat):
         make(where / "again", layers)
-        assert digest(where / "again") == digest(out), "the same layers gave another image"
+        run("cmp", where / "again", out)
     one = concatenate(where / "one.erofs", [merged, *layers])
     assert one.stat().st_size == result["total_size"]
     for image, devices in (one, ()), (merged, layers), (flat, ()):

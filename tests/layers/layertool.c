@@ -4,7 +4,7 @@
  *
  *	layertool layer BLOB OUT	a layer's blob to an EROFS image
  *	layertool merge OUT LAYER...	layers to a merged metadata image
- *	layertool flat OUT LAYER...	layers to one self-contained image
+ *	layertool flat OUT LAYER...	layers to one ext4 image
  *
  * Prints one JSON object: what the result says, and wall and CPU milliseconds and peak memory in
  * KiB of this process. An error is one line on stderr and status 1.
