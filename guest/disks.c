@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -18,6 +20,9 @@
 /* The kernel has probed its disks before it starts us; the wait is for those that are slow. */
 #define FIND_TRIES   100
 #define FIND_STEP_MS 10
+
+/* fs/ext4/ext4.h: in blocks, for the whole file system */
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 
 #define SERIAL_MAX 20 /* virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID */
 
@@ -137,4 +142,31 @@ int disk_mount(const char *node, const char *target, const char *fstype, unsigne
 	if (ret == -ENODEV)
 		return err_msg(err, ENODEV, "this kernel knows no file system '%s'", fstype);
 	return ret < 0 ? err_set(err, ret, "mount it as %s", fstype) : 0;
+}
+
+static int device_size(const char *node, uint64_t *ret, struct err *err)
+{
+	cleanup_fd int fd = open(node, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, ret) < 0)
+		return err_set(err, errno, "read the size of the disk");
+	return 0;
+}
+
+int disk_grow(const char *node, const char *target, struct err *err)
+{
+	cleanup_fd int fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+	uint64_t size, blocks;
+	int ret = device_size(node, &size, err);
+
+	if (ret < 0)
+		return ret;
+	if (fd < 0 || fstatfs(fd, &fs) < 0)
+		return err_set(err, errno, "look at its file system");
+	blocks = size / (uint64_t)fs.f_bsize;
+	/* The kernel has nothing to do if they are as many already. */
+	if (ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks) < 0)
+		return err_set(err, errno, "make its file system as large as the disk");
+	return 0;
 }

@@ -31,4 +31,11 @@ int disk_find_id(struct text id, char dst[DISK_PATH_MAX], struct err *err);
 int disk_mount(const char *node, const char *target, const char *fstype, unsigned long flags,
 	struct err *err);
 
+/*
+ * disk_grow() - make the ext4 file system mounted at @target as large as its device @node, if it is
+ * smaller; its journal makes that safe to interrupt
+ * Return: 0; -errno. The message names no disk: wrap it
+ */
+int disk_grow(const char *node, const char *target, struct err *err);
+
 #endif

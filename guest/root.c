@@ -26,11 +26,6 @@
 #define UPPER_DIR UPPER_FS "/upper"
 #define WORK_DIR  UPPER_FS "/work"
 
-/* Kernels take a page of mount options. */
-#define OPTIONS_MAX 4096
-
-#define LAYERS_MAX 64
-
 /* Of names and of each value: the kernel's own limit, linux/limits.h. */
 #define XATTRS_MAX 65536
 
@@ -57,9 +52,6 @@ static int check_image(const struct block_root *root, struct err *err)
 			root->upper.kind.s ? root->upper.kind.s : "");
 	if (device && (root->upper.device.len == 0 || root->upper.fstype.len == 0))
 		return missing("upper device", err);
-	if (root->layers.n > LAYERS_MAX)
-		return err_msg(
-			err, E2BIG, "more than %d layers on devices of their own", LAYERS_MAX);
 	return 0;
 }
 
@@ -88,36 +80,14 @@ static int make_dirs(void)
 	return 0;
 }
 
-/* "device=/dev/vdb,device=/dev/vdc", in the order of the image's device table */
-static int layer_options(const struct texts *layers, char *dst, size_t max, struct err *err)
-{
-	size_t len = 0;
-
-	dst[0] = '\0';
-	for (size_t i = 0; i < layers->n; i++) {
-		char node[DISK_PATH_MAX];
-		int ret = disk_find(layers->v[i], node, err);
-
-		if (ret < 0)
-			return ret;
-		len += (size_t)snprintf(
-			dst + len, max - len, "%sdevice=%s", i > 0 ? "," : "", node);
-		if (len >= max)
-			return err_msg(err, E2BIG, "too many layers");
-	}
-	return 0;
-}
-
 static int mount_lower(const struct block_root *root, struct err *err)
 {
-	char node[DISK_PATH_MAX], options[OPTIONS_MAX];
+	char node[DISK_PATH_MAX];
 	int ret = disk_find(root->lower, node, err);
 
-	if (ret == 0)
-		ret = layer_options(&root->layers, options, sizeof(options), err);
 	if (ret < 0)
 		return err_wrap(err, "mount EROFS image");
-	if (mount(node, LOWER, "erofs", MS_RDONLY, options[0] ? options : NULL) == 0)
+	if (mount(node, LOWER, "erofs", MS_RDONLY, NULL) == 0)
 		return 0;
 	if (errno == EINVAL || errno == EUCLEAN)
 		return err_msg(err, EINVAL,
@@ -144,6 +114,8 @@ static int mount_upper(const struct root_upper *upper, struct err *err)
 	ret = disk_find(upper->device, node, err);
 	if (ret == 0)
 		ret = disk_mount(node, UPPER_FS, upper->fstype.s, 0, err);
+	if (ret == 0 && upper->grow)
+		ret = disk_grow(node, UPPER_FS, err);
 	return ret < 0 ? err_wrap(err, "mount the disk for what is written") : 0;
 }
 
@@ -237,6 +209,8 @@ static int build_disk(const struct block_root *root, struct err *err)
 	if (ret == 0)
 		ret = disk_mount(
 			node, NEW_ROOT, root->fstype.s, root->readonly ? MS_RDONLY : 0, err);
+	if (ret == 0 && root->grow && !root->readonly)
+		ret = disk_grow(node, NEW_ROOT, err);
 	return ret < 0 ? err_wrap(err, "mount the root disk") : 0;
 }
 

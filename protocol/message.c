@@ -72,6 +72,7 @@ static const struct cbor_field root_upper_fields[] = {
 	F(root_upper, fstype, CBOR_TEXT, OMIT),
 	F(root_upper, size_mib, CBOR_U32, OMIT),
 	F(root_upper, scratch, CBOR_BOOL, OMIT),
+	F(root_upper, grow, CBOR_BOOL, OMIT),
 };
 SCHEMA(root_upper);
 
@@ -81,8 +82,8 @@ static const struct cbor_field block_root_fields[] = {
 	F(block_root, fstype, CBOR_TEXT, OMIT),
 	F(block_root, lower, CBOR_TEXT, OMIT),
 	F_SUB(block_root, upper, CBOR_STRUCT, OMIT, root_upper),
-	F(block_root, layers, CBOR_TEXTS, OMIT),
 	F(block_root, readonly, CBOR_BOOL, OMIT),
+	F(block_root, grow, CBOR_BOOL, OMIT),
 };
 SCHEMA(block_root);
 

@@ -179,12 +179,13 @@ static void test_bootstrap_round_trip(void **state)
 	struct env_var var = { text_of("K"), text_of("") };
 	struct file_mount file = { text_of("f"), text_of("name"), text_of("/file"), { 0 } };
 	struct disk_mount disk = { text_of("d_1"), text_of("/disk"), text_of("ext4"), { 0 } };
-	struct text layers[] = { text_of("/dev/vdb"), text_of("/dev/vdc") };
 	struct bootstrap in, boot = { .dir_mounts = { dirs, 2 },
 		.block_root = { .kind = text_of("oci-erofs"),
 			.lower = text_of("/dev/vda"),
-			.upper = { .kind = text_of("tmpfs"), .size_mib = 7, .scratch = true },
-			.layers = { layers, 2 } },
+			.upper = { .kind = text_of("tmpfs"),
+				.size_mib = 7,
+				.scratch = true,
+				.grow = true } },
 		.file_mounts = { &file, 1 },
 		.disk_mounts = { &disk, 1 },
 		.tmpfs_mounts = { &tmp, 1 },
@@ -198,7 +199,7 @@ static void test_bootstrap_round_trip(void **state)
 	assert_string_equal(((struct dir_mount *)in.dir_mounts.v)[1].guest_path.s, "/b");
 	assert_true(((struct dir_mount *)in.dir_mounts.v)[0].flags.readonly);
 	assert_int_equal(((struct tmpfs_mount *)in.tmpfs_mounts.v)->size_mib, 64);
-	assert_string_equal(in.block_root.layers.v[1].s, "/dev/vdc");
+	assert_true(in.block_root.upper.grow && !in.block_root.grow);
 	assert_int_equal(in.block_root.upper.size_mib, 7);
 	assert_true(in.block_root.upper.scratch);
 	assert_string_equal(((struct file_mount *)in.file_mounts.v)->filename.s, "name");

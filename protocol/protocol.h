@@ -224,26 +224,26 @@ struct disk_mount {
  * struct root_upper - what takes the writes to an image
  * @kind:    "device" (@device, @fstype) or "tmpfs" (@size_mib, 0: half of the memory)
  * @scratch: extension: the device is gone with the machine, so nothing waits for the last writes
+ * @grow:    extension: the file system is ext4 and is to fill the device
  */
 struct root_upper {
 	struct text kind, device, fstype;
 	uint32_t size_mib;
-	bool scratch;
+	bool scratch, grow;
 };
 
 /*
  * struct block_root - a root file system made of disks; none if @kind is none
- * @kind:   "disk-image": @device holds it, @fstype or what the kernel finds; @readonly.
- *          "oci-erofs": @lower is an EROFS image, @upper is laid over it
- * @layers: extension: devices with the data of @lower, in the order of its device table. Without
- *          them the data follows on @lower itself
+ * @kind:   "disk-image": @device holds it, @fstype or what the kernel finds; @readonly; extension:
+ *          @grow as of struct root_upper.
+ *          "oci-erofs": @lower is an EROFS image, with the data of its layers behind its metadata;
+ *          @upper is laid over it
  * A device is a path; DISK_BY_ID followed by a serial is the disk that has it.
  */
 struct block_root {
 	struct text kind, device, fstype, lower;
 	struct root_upper upper;
-	struct texts layers;
-	bool readonly;
+	bool readonly, grow;
 };
 
 /*

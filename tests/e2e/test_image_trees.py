@@ -15,7 +15,6 @@ import treeimages
 from conftest import make_root
 from trees import differences, parse, treelist
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
 OURS = "etc/hosts", "etc/resolv.conf"
 BY_HAND = "hard_links", "many_layers", "names", "records", "dialects", "huge_sparse", "umoci", "buildah"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="impossible here: unpacking devices needs root")

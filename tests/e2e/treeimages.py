@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of every kind of maker and archive, each with the tree that umoci makes of it."""
 import dataclasses
-import gzip
 import os
 import pathlib
 import subprocess
