@@ -21,6 +21,10 @@
 #define EROFS_EXTRA_OFF	  0x56
 #define EROFS_DEVT_OFF	  0x58
 #define EROFS_BLKSZ_BITS  12
+#define EXT4_MAGIC_OFF	  0x38
+#define EXT4_MAGIC	  0xEF53
+#define EXT4_BLOCKS_OFF	  0x04
+#define EXT4_BLOCK	  4096
 #define OPEN_READ_FLAGS	  (O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 #define CACHE_FILE_MODE	  0644
 #define CACHE_FOLDER_MODE 0755
@@ -30,13 +34,21 @@ static const char *const dir_name[CACHE_DIRS] = {
 	[CACHE_DIR_LAYERS] = "layers",
 	[CACHE_DIR_FSMETA] = "fsmeta",
 	[CACHE_DIR_VMDK] = "vmdk",
+	[CACHE_DIR_FLAT] = "flat",
 	[CACHE_DIR_MANIFESTS] = "manifests",
 	[CACHE_DIR_TMP] = "tmp",
 };
 
 const char *cache_suffix(enum cache_kind kind)
 {
-	return kind == CACHE_VMDK ? ".vmdk" : ".erofs";
+	switch (kind) {
+	case CACHE_VMDK:
+		return ".vmdk";
+	case CACHE_FLAT:
+		return ".ext4";
+	default:
+		return ".erofs";
+	}
 }
 
 int dir_sync(int dirfd, const char *what, struct err *err)
@@ -53,7 +65,8 @@ static int open_folder(int rootfd, const char *name, bool create, int *ret, stru
 	if (create && mkdirat(rootfd, name, CACHE_FOLDER_MODE) < 0 && errno != EEXIST)
 		return err_set(err, errno, "create the folder '%s' of the image cache", name);
 	*ret = openat(rootfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*ret < 0)
+	/* Caches of older releases have no folder for flat images. */
+	if (*ret < 0 && !(errno == ENOENT && strcmp(name, dir_name[CACHE_DIR_FLAT]) == 0))
 		return err_set(err, errno, "open the folder '%s' of the image cache", name);
 	return 0;
 }
@@ -177,7 +190,7 @@ int cache_lock_download(struct cache *cache, const char *blob_digest, uint64_t t
 /* --- artifacts */
 
 /* Blocks of the image itself and of the devices it spreads over are told apart by the first. */
-static int check_super(const uint8_t *sb, uint64_t size, struct err *err)
+static int check_erofs(const uint8_t *sb, uint64_t size, struct err *err)
 {
 	uint64_t blocks = load_le32(sb + EROFS_BLOCKS_OFF);
 	uint64_t table = (uint64_t)load_le16(sb + EROFS_DEVT_OFF) * EROFS_SUPER_SIZE +
@@ -190,6 +203,15 @@ static int check_super(const uint8_t *sb, uint64_t size, struct err *err)
 			err, EBADMSG, "EROFS with blocks of 2^%u bytes", sb[EROFS_BLKSZ_OFF]);
 	if (blocks * EROFS_BLOCK != size || table > size)
 		return err_msg(err, EBADMSG, "not of the size that its superblock says");
+	return 0;
+}
+
+static int check_ext4(const uint8_t *sb, uint64_t size, struct err *err)
+{
+	if (load_le16(sb + EXT4_MAGIC_OFF) != EXT4_MAGIC)
+		return err_msg(err, EBADMSG, "no ext4 superblock");
+	if (load_le32(sb + EXT4_BLOCKS_OFF) != size / EXT4_BLOCK)
+		return err_msg(err, EBADMSG, "not as long as its superblock says");
 	return 0;
 }
 
@@ -208,7 +230,7 @@ int cache_check_fd(int fd, enum cache_kind kind, uint64_t *ret_size, struct err 
 			return err_msg(err, EBADMSG, "not a whole number of blocks");
 		if (pread(fd, sb, sizeof(sb), EROFS_SUPER_OFF) != (ssize_t)sizeof(sb))
 			return err_msg(err, EBADMSG, "no superblock");
-		rc = check_super(sb, (uint64_t)st.st_size, err);
+		rc = (kind == CACHE_FLAT ? check_ext4 : check_erofs)(sb, (uint64_t)st.st_size, err);
 		if (rc < 0)
 			return rc;
 	}

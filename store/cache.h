@@ -8,12 +8,14 @@
  *	fsmeta/<manifest>.erofs    merged metadata image     kind CACHE_FSMETA
  *	vmdk/<manifest>.vmdk       upstream's descriptor     kind CACHE_VMDK: never made here, since
  *				   it has absolute paths; upstream makes it again when it is missing
+ *	flat/<manifest>.ext4       the whole image as one     kind CACHE_FLAT: made for the first
+ *				   ext4 file system	      sandbox that wants its root so
  *	tmp/<blob>.part            a download		     and whatever is being made
  *
  * Rules that make it safe to kill any process at any time, and to collect garbage beside pulls:
  *
- * - An artifact (layer, fsmeta, vmdk) never changes once it has its name. It gets the name when
- *   it is complete and on disk (cache_artifact_create(), cache_file_publish()).
+ * - An artifact (layer, fsmeta, vmdk, flat) never changes once it has its name. It gets the name
+ *when it is complete and on disk (cache_artifact_create(), cache_file_publish()).
  * - Whoever uses an artifact holds a shared flock on it: cache_artifact_open() gives it, and the
  *   descriptor is the mark. A pull keeps the descriptors of its layers until its rows are in the
  *   catalogue; a running sandbox keeps them as long as it runs. Only files that can be locked
@@ -42,7 +44,7 @@
 
 struct cache;
 
-enum cache_kind { CACHE_LAYER, CACHE_FSMETA, CACHE_VMDK, CACHE_KINDS };
+enum cache_kind { CACHE_LAYER, CACHE_FSMETA, CACHE_VMDK, CACHE_FLAT, CACHE_KINDS };
 
 /* Longest digest text, and longest name made of one, with NUL. */
 #define CACHE_DIGEST_MAX   192

@@ -325,7 +325,7 @@ int cache_collect(struct cache *cache, cache_keep_fn *keep, void *ctx, bool part
 {
 	/* Metadata first: what is left of a collection that is killed must not name what is gone.
 	 */
-	static const enum cache_dir order[] = { CACHE_DIR_MANIFESTS, CACHE_DIR_VMDK,
+	static const enum cache_dir order[] = { CACHE_DIR_MANIFESTS, CACHE_DIR_VMDK, CACHE_DIR_FLAT,
 		CACHE_DIR_FSMETA, CACHE_DIR_LAYERS, CACHE_DIR_TMP };
 	struct cache_collected done = { 0 };
 	struct collector c = { cache, keep, ctx, parts, &done };

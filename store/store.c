@@ -181,7 +181,7 @@ int store_image_prune(struct store *store, struct store_pruned *ret, struct err 
 		.layers = files.artifacts[CACHE_LAYER],
 		.fsmeta = files.artifacts[CACHE_FSMETA],
 		.vmdk = files.artifacts[CACHE_VMDK],
-		.strays = files.stray + files.metadata,
+		.strays = files.stray + files.metadata + files.artifacts[CACHE_FLAT],
 		.bytes = files.bytes,
 	};
 	return 0;
