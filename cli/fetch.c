@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* msb-image fetch: the pull of an "msb run", whose end of the socket is image_program.c. */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/image_program.h"
 #include "cli/pull.h"
+#include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/num.h"
 
@@ -43,13 +45,16 @@ static int run(int argc, char **argv)
 	cleanup_store struct store store = { 0 };
 	cleanup_image struct image *image = NULL;
 	struct err err = ERR_INIT;
+	cleanup_fd int flat_fd = -1;
 	int rc;
 
-	if (argc != 4)
+	if (argc != 5)
 		return cli_error("'msb-image fetch' is for 'msb run' only");
 	rc = parse(argv, &options, &err);
 	rc = rc ? rc : store_open(CATALOGUE_WRITE, &store, &err);
-	rc = rc ? rc : pull_image(&store, argv[3], &options, false, &image, &err);
+	rc = rc ? rc : pull_image(&store, argv[4], &options, false, &image, &err);
+	if (rc == 0 && strcmp(argv[3], IMAGE_FETCH_FLAT) == 0)
+		rc = image_make_flat(store.cache, image, &flat_fd, &err);
 	if (rc == 0)
 		err_clear(&err); /* of what went well in the end */
 	return report(&err);
@@ -61,7 +66,7 @@ static void describe(void)
 
 const struct command command_fetch = {
 	.name = "fetch",
-	.usage = "POLICY LEVEL REFERENCE",
+	.usage = "POLICY LEVEL FORM REFERENCE",
 	.help = "for msb run",
 	.run = run,
 	.describe = describe,

@@ -82,12 +82,12 @@ const struct command command_save = {
 /* --- as a child */
 
 /* Never returns. Its standard input is the socket: that of msb belongs to the command to be run. */
-static void become_program(
-	const char *reference, enum image_policy policy, enum log_level level, int fd, pid_t parent)
+static void become_program(const char *reference, enum image_policy policy, bool flat,
+	enum log_level level, int fd, pid_t parent)
 {
 	char policy_text[12], level_text[12];
 	char *argv[] = { (char *)PROGRAM, (char *)"fetch", policy_text, level_text,
-		(char *)reference, NULL };
+		(char *)(flat ? IMAGE_FETCH_FLAT : IMAGE_FETCH_LAYERED), (char *)reference, NULL };
 	struct err err = ERR_INIT;
 
 	(void)snprintf(policy_text, sizeof(policy_text), "%d", (int)policy);
@@ -148,7 +148,7 @@ static int take_report(struct image_fetch *f, struct err *err)
 	return err_msg(err, report.code > 0 ? report.code : EIO, "%s", report.msg);
 }
 
-int image_fetch(const char *reference, enum image_policy policy, enum log_level level,
+int image_fetch(const char *reference, enum image_policy policy, bool flat, enum log_level level,
 	struct image_fetch *ret, struct err *err)
 {
 	struct image_fetch f = { .fd = -1, .pid = -1 };
@@ -159,7 +159,7 @@ int image_fetch(const char *reference, enum image_policy policy, enum log_level 
 		return err_set(err, errno, "start " PROGRAM);
 	f.pid = fork();
 	if (f.pid == 0)
-		become_program(reference, policy, level, pair[1], self);
+		become_program(reference, policy, flat, level, pair[1], self);
 	(void)close(pair[1]);
 	f.fd = pair[0];
 	if (f.pid < 0) {

@@ -21,6 +21,10 @@
 /* Where msb-image finds the socket of an image_fetch: one message, a struct err, comes back. */
 #define IMAGE_FETCH_FD 0
 
+/* The words for what is to be made. */
+#define IMAGE_FETCH_LAYERED "layered"
+#define IMAGE_FETCH_FLAT    "flat"
+
 /* struct image_fetch - a pull that has ended well and keeps its image from being deleted */
 struct image_fetch {
 	int fd;
@@ -30,10 +34,11 @@ struct image_fetch {
 /*
  * image_fetch() - bring an image into the cache, in a process that dies with this one
  * @reference: valid
+ * @flat: as one ext4 file system too (image_make_flat())
  * @level: what it may log on stderr, where its progress goes too
  * Return: 0: open the image, then image_fetch_end(); else as image_pull(), -EPIPE it died
  */
-int image_fetch(const char *reference, enum image_policy policy, enum log_level level,
+int image_fetch(const char *reference, enum image_policy policy, bool flat, enum log_level level,
 	struct image_fetch *ret, struct err *err);
 void image_fetch_end(struct image_fetch *f);
 

@@ -166,11 +166,34 @@ static void reads_root_disks(void **state)
 	assert_true(arg.backing.on && !arg.backing.folder);
 	assert_true(upper_arg_parse("./d.raw:backing=on", &arg, &err) < 0);
 	assert_non_null(strstr(err.msg, "not for raw"));
-	assert_true(upper_arg_parse("flat", &arg, &err) < 0);
 	assert_true(upper_arg_parse("", &arg, &err) < 0);
 	assert_true(upper_arg_parse("0", &arg, &err) < 0);
 	assert_true(upper_arg_parse("./x.vmdk", &arg, &err) < 0);
 	assert_true(upper_arg_parse("./x:size=1G", &arg, &err) < 0);
+	upper_arg_release(&arg);
+}
+
+static void reads_flat_root_disks(void **state)
+{
+	static const char *const wrong[] = { "flat:", "flat:0", "flat:x", "flat:1G,", "flat:1G,2G",
+		"flat:clone=copy,1G", "flat:fstype=xfs", "flat:clone=hard", "flat:size=1G",
+		"flat:clone=copy,clone=copy", "flat:fstype=ext4,fstype=ext4", "flat:readonly" };
+	struct upper_arg arg = { 0 };
+
+	assert_int_equal(upper_arg_parse("flat", &arg, NULL), 0);
+	assert_true(arg.kind == UPPER_FLAT && !arg.size_mib && arg.clone == CLONE_AUTO);
+	assert_int_equal(upper_arg_parse("flat:6G", &arg, NULL), 0);
+	assert_true(arg.kind == UPPER_FLAT && arg.size_mib == 6144);
+	assert_int_equal(upper_arg_parse("flat:512M,fstype=ext4,clone=reflink", &arg, NULL), 0);
+	assert_true(arg.size_mib == 512 && arg.clone == CLONE_REFLINK);
+	assert_int_equal(upper_arg_parse("flat:clone=copy", &arg, NULL), 0);
+	assert_true(!arg.size_mib && arg.clone == CLONE_COPY);
+	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
+		struct err err = ERR_INIT;
+
+		assert_int_equal(upper_arg_parse(wrong[i], &arg, &err), -EDOM);
+		assert_true(err.msg[0]);
+	}
 	upper_arg_release(&arg);
 }
 
@@ -182,6 +205,7 @@ int main(void)
 		cmocka_unit_test(knows_what_is_below),
 		cmocka_unit_test(knows_roots),
 		cmocka_unit_test(reads_root_disks),
+		cmocka_unit_test(reads_flat_root_disks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

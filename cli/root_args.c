@@ -8,6 +8,7 @@
 
 #include "cli/mount_args.h"
 #include "lib/cleanup.h"
+#include "lib/num.h"
 
 static bool begins_with(const char *s, const char *start)
 {
@@ -77,6 +78,65 @@ static int parse_disk(struct upper_arg *arg, struct err *err)
 	return rc == 0 ? backing_arg_check(&arg->backing, arg->format, err) : rc;
 }
 
+static int set_clone(struct upper_arg *arg, const char *how, struct err *err)
+{
+	static const char *const names[] = {
+		[CLONE_AUTO] = "auto",
+		[CLONE_COPY] = "copy",
+		[CLONE_REFLINK] = "reflink",
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(how, names[i]) == 0) {
+			arg->clone = (enum clone_how)i;
+			return 0;
+		}
+	}
+	return err_msg(err, EDOM, "unknown 'clone=%s': there are auto, copy and reflink", how);
+}
+
+/* @seen: a bit for each option */
+static int flat_option(struct upper_arg *arg, const char *word, unsigned *seen, struct err *err)
+{
+	bool fstype = begins_with(word, "fstype="), clone = begins_with(word, "clone=");
+	unsigned bit = fstype ? 1 : 2;
+
+	if (!fstype && !clone)
+		return err_msg(err, EDOM,
+			"unknown option '%s' of a flat root disk: after the size there are fstype= "
+			"and clone=",
+			word);
+	if (*seen & bit)
+		return err_msg(err, EDOM, "'%s' is there twice", fstype ? "fstype=" : "clone=");
+	*seen |= bit;
+	if (clone)
+		return set_clone(arg, word + 6, err);
+	if (strcmp(word + 7, "ext4") == 0)
+		return 0;
+	return err_msg(err, EDOM, "a flat root disk is ext4, not '%s'", word + 7);
+}
+
+/* flat[:[SIZE][,OPTION]...] */
+static int parse_flat(struct upper_arg *arg, struct err *err)
+{
+	char *word = arg->text + strlen("flat");
+	bool first = true;
+	unsigned seen = 0;
+	int rc = 0;
+
+	arg->kind = UPPER_FLAT;
+	if (word[0] && !word[1])
+		return err_msg(err, EDOM, "'flat:' is followed by a size or an option");
+	for (char *rest = word[0] ? word + 1 : NULL; rc == 0 && rest; first = false) {
+		word = strsep(&rest, ",");
+		if (first && !strchr(word, '='))
+			rc = *word ? size_parse_mib(word, "size", &arg->size_mib, err) : 0;
+		else
+			rc = flat_option(arg, word, &seen, err);
+	}
+	return rc;
+}
+
 static int parse(struct upper_arg *arg, struct err *err)
 {
 	if (strcmp(arg->text, "tmpfs") == 0 || begins_with(arg->text, "tmpfs:")) {
@@ -85,9 +145,7 @@ static int parse(struct upper_arg *arg, struct err *err)
 				    : 0;
 	}
 	if (strcmp(arg->text, "flat") == 0 || begins_with(arg->text, "flat:"))
-		return err_msg(err, EDOM,
-			"flat root disks are not supported: choose a size, tmpfs "
-			"or a disk image");
+		return parse_flat(arg, err);
 	if (!arg->text[0] || !is_path(arg->text) || isdigit((unsigned char)arg->text[0]) ||
 		(arg->text[0] == '.' && isdigit((unsigned char)arg->text[1])))
 		return size_parse_mib(arg->text, "size", &arg->size_mib, err);

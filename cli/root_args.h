@@ -15,7 +15,11 @@ enum root_kind { ROOT_REFERENCE, ROOT_FOLDER, ROOT_DISK };
 
 enum root_kind root_kind_of(const char *image);
 
-enum upper_kind { UPPER_MANAGED, UPPER_TMPFS, UPPER_DISK };
+enum upper_kind { UPPER_MANAGED, UPPER_TMPFS, UPPER_DISK, UPPER_FLAT };
+
+/* How a flat root gets its own copy: sharing blocks with the cache if its file system can; never;
+ * or not at all where it cannot. */
+enum clone_how { CLONE_AUTO, CLONE_COPY, CLONE_REFLINK };
 
 #define UPPER_DEFAULT_MIB 4096
 
@@ -23,6 +27,7 @@ enum upper_kind { UPPER_MANAGED, UPPER_TMPFS, UPPER_DISK };
  * struct upper_arg - where writes to an image go
  * @size_mib: 0: the default
  * @path, @format, @fstype, @backing: of UPPER_DISK; @text is allocated, they point into it
+ * @clone: of UPPER_FLAT, where the image's files are on this disk too
  */
 struct upper_arg {
 	bool given;
@@ -32,10 +37,14 @@ struct upper_arg {
 	const char *path, *fstype;
 	enum block_format format;
 	struct backing_arg backing;
+	enum clone_how clone;
 };
 
-/* upper_arg_parse() - SIZE, tmpfs[:SIZE], PATH[:format=F,fstype=T,backing=B]. Return: 0; -EDOM;
- * -ENOMEM. */
+/*
+ * upper_arg_parse() - SIZE, tmpfs[:SIZE], flat[:[SIZE][,fstype=ext4][,clone=HOW]],
+ * PATH[:format=F,fstype=T,backing=B]
+ * Return: 0; -EDOM; -ENOMEM
+ */
 int upper_arg_parse(const char *spec, struct upper_arg *ret, struct err *err);
 void upper_arg_release(struct upper_arg *arg);
 

@@ -332,6 +332,9 @@ static int check_root(const struct run_args *args, struct err *err)
 	if (args->upper.given && !image)
 		return err_msg(err, EDOM, "--root-disk is for images: '%s' is written in place",
 			args->image);
+	if (args->upper.kind == UPPER_FLAT && kind != ROOT_REFERENCE)
+		return err_msg(err, EDOM,
+			"--root-disk flat is for images by reference: '%s' is a disk", args->image);
 	if (args->patches.n && kind == ROOT_DISK && !image)
 		return err_msg(err, EDOM,
 			"changes to the root (--copy, --mkdir, --rm, patches of --fs-conf) are for "

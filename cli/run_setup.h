@@ -14,6 +14,8 @@
 
 #define SETUP_TAG_MAX 24
 
+struct cache; /* store/cache.h */
+
 /* struct setup_share - one tag; @extra: also single files of the host */
 struct setup_share {
 	char tag[SETUP_TAG_MAX];
@@ -86,13 +88,19 @@ void setup_describe_guest(const struct run_setup *s, struct bootstrap *boot);
 /* setup_close_worker_ends() - what only the worker needs, once it has been forked. */
 void setup_close_worker_ends(struct run_setup *s);
 
-/* Inside: cli/setup_root.c, cli/setup_image.c, cli/setup_mounts.c */
+/* Inside: cli/setup_root.c, cli/setup_image.c, cli/setup_flat.c,
+ * cli/setup_mounts.c */
 
 /* setup_root() - the root file system and what writes to it go to. */
 int setup_root(struct run_setup *s, const struct run_args *args, struct err *err);
 
-/* setup_image() - pull the image of a reference and attach it, as the last disk so far. */
+/* setup_image() - pull the image of a reference and attach it, as the last disk so far: a copy that
+ * is written, if the root is to be flat. */
 int setup_image(struct run_setup *s, const struct run_args *args, struct err *err);
+
+/* setup_flat() - a copy of the flat image @fd of the cache as a disk of this machine alone. */
+int setup_flat(struct run_setup *s, struct cache *cache, int fd, const struct upper_arg *arg,
+	struct err *err);
 
 /* setup_mounts() - everything else. */
 int setup_mounts(struct run_setup *s, const struct run_args *args, struct err *err);

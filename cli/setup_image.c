@@ -27,24 +27,53 @@ static void record(struct store *store, const struct image *image, bool known)
 		log_warn("%s", err.msg);
 }
 
+static int open_flat(struct store *store, const struct image *image, int *ret_fd, struct err *err)
+{
+	return cache_artifact_open(
+		store->cache, CACHE_FLAT, image->manifest_digest, ret_fd, NULL, err);
+}
+
 /* By another program, which alone has what speaks to registries. */
-static int pull(
-	struct store *store, const struct run_args *args, struct image **ret, struct err *err)
+static int pull(struct store *store, const struct run_args *args, struct image **ret,
+	int *ret_flat_fd, struct err *err)
 {
 	struct image_fetch fetch;
-	int rc = image_fetch(args->image, args->pull, args->log_level, &fetch, err);
+	bool flat = args->upper.kind == UPPER_FLAT;
+	int rc = image_fetch(args->image, args->pull, flat, args->log_level, &fetch, err);
 
 	if (rc < 0)
 		return rc;
 	rc = image_open(store->cache, args->image, ret, err);
+	if (rc == 0 && flat)
+		rc = open_flat(store, *ret, ret_flat_fd, err);
 	if (rc == 0)
 		record(store, *ret, false);
 	image_fetch_end(&fetch);
 	return rc;
 }
 
-static int open_or_pull(
-	struct store *store, const struct run_args *args, struct image **ret, struct err *err)
+/* The image is in the cache, but what is asked for may still have to be made of it. */
+static int open_all(struct store *store, const struct run_args *args, const char *canonical,
+	struct image **ret, int *ret_flat_fd, struct err *err)
+{
+	int rc = image_open(store->cache, canonical, ret, err);
+
+	if (rc < 0)
+		return rc;
+	record(store, *ret, true);
+	if (args->upper.kind != UPPER_FLAT)
+		return 0;
+	rc = open_flat(store, *ret, ret_flat_fd, err);
+	if (rc != -ENOENT)
+		return rc;
+	err_clear(err);
+	image_free(take_ptr(ret));
+	return pull(store, args, ret, ret_flat_fd, err);
+}
+
+/* @ret_flat_fd: if the root is to be flat */
+static int open_or_pull(struct store *store, const struct run_args *args, struct image **ret,
+	int *ret_flat_fd, struct err *err)
 {
 	cleanup_free char *canonical = NULL;
 	int rc = image_canonical(args->image, &canonical, err);
@@ -52,14 +81,12 @@ static int open_or_pull(
 	if (rc < 0)
 		return rc;
 	if (args->pull == IMAGE_ALWAYS)
-		return pull(store, args, ret, err);
-	rc = image_open(store->cache, canonical, ret, err);
-	if (rc == 0)
-		record(store, *ret, true);
+		return pull(store, args, ret, ret_flat_fd, err);
+	rc = open_all(store, args, canonical, ret, ret_flat_fd, err);
 	if (rc != -ESTALE && (rc != -ENOENT || args->pull == IMAGE_NEVER))
 		return rc;
 	err_clear(err);
-	return pull(store, args, ret, err);
+	return pull(store, args, ret, ret_flat_fd, err);
 }
 
 /* Who forgot the "./" is told so. */
@@ -95,14 +122,16 @@ static int add_parts(struct run_setup *s, const struct image *image, struct err 
 int setup_image(struct run_setup *s, const struct run_args *args, struct err *err)
 {
 	cleanup_store struct store store = { 0 };
+	cleanup_fd int flat_fd = -1;
 	int rc = store_open(CATALOGUE_WRITE, &store, err);
 
 	if (rc < 0)
 		return rc;
 	if (store.home.settings.upper_size_mib)
 		s->upper_mib = (uint32_t)store.home.settings.upper_size_mib;
-	rc = open_or_pull(&store, args, &s->image, err);
+	rc = open_or_pull(&store, args, &s->image, &flat_fd, err);
 	if (rc < 0)
 		return explain(args->image, err);
-	return add_parts(s, s->image, err);
+	return flat_fd < 0 ? add_parts(s, s->image, err)
+			   : setup_flat(s, store.cache, flat_fd, &args->upper, err);
 }

@@ -134,6 +134,7 @@ static int add_upper(struct run_setup *s, const struct run_args *args, struct er
 	case UPPER_DISK:
 		return disk_upper(s, arg, err);
 	case UPPER_MANAGED:
+	case UPPER_FLAT: /* nothing lies under it */
 		break;
 	}
 	return managed_upper(s, arg, err);
@@ -168,6 +169,13 @@ static int root_image(struct run_setup *s, const struct run_args *args, struct e
 
 	if (rc < 0)
 		return rc;
+	if (args->upper.kind == UPPER_FLAT) {
+		s->root.kind = text_of("disk-image");
+		s->root.device = device_of(&s->disk[s->n_disks - 1], s->device[0]);
+		s->root.fstype = text_of("ext4");
+		s->root.grow = true;
+		return 0;
+	}
 	s->root.kind = text_of("oci-erofs");
 	s->root.lower = device_of(&s->disk[s->n_disks - 1], s->device[0]);
 	return add_upper(s, args, err);

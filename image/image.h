@@ -193,6 +193,14 @@ int image_pull(struct cache *cache, const char *reference, const struct image_pu
 	struct image **ret, struct err *err);
 
 /*
+ * image_make_flat() - the whole image as one ext4 file system (image/merge.h, merge_flat()), in the
+ * cache as CACHE_FLAT under its manifest's digest; made unless it is there
+ * @ret_fd: open for reading and marked as in use; the caller's
+ * Return: 0; -E2BIG there is something in it that ext4 cannot say; -errno
+ */
+int image_make_flat(struct cache *cache, const struct image *img, int *ret_fd, struct err *err);
+
+/*
  * image_load() - import the images of an archive: one made by `docker save` or of an OCI layout
  * @fd:   the archive, a tar, perhaps compressed with gzip or zstd; read from its position to the
  * end, never sought; or a folder with an OCI layout (O_DIRECTORY)

@@ -7,7 +7,6 @@ link counts, and what msb itself writes into a root.
 """
 import copy
 import os
-import pathlib
 
 import pytest
 

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An image as one ext4 file system in the cache. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "image/image_internal.h"
+#include "image/merge.h"
+#include "lib/cleanup.h"
+
+static int make(struct cache *cache, const struct image *img, int *ret_fd, struct err *err)
+{
+	cleanup_cache_file struct cache_file file = CACHE_FILE_INIT;
+	cleanup_free int *fds = image_layer_fds(img);
+	struct merge_result result;
+	int rc = fds ? 0 : -ENOMEM;
+
+	rc = rc ? rc : cache_artifact_create(cache, CACHE_FLAT, img->manifest_digest, &file, err);
+	rc = rc ? rc : merge_flat(fds, (unsigned)img->layer_count, file.fd, &result, err);
+	rc = rc ? rc : cache_file_publish(&file, ret_fd, err);
+	return rc < 0 ? err_wrap(err, "make a flat image") : 0;
+}
+
+int image_make_flat(struct cache *cache, const struct image *img, int *ret_fd, struct err *err)
+{
+	cleanup_lock struct lock lock = LOCK_INIT;
+	const char *digest = img->manifest_digest;
+	int rc;
+
+	if (cache_artifact_open(cache, CACHE_FLAT, digest, ret_fd, NULL, NULL) == 0)
+		return 0;
+	rc = cache_lock_artifact(cache, CACHE_FLAT, digest, IMAGE_LOCK_MS, &lock, err);
+	if (rc < 0 || cache_artifact_open(cache, CACHE_FLAT, digest, ret_fd, NULL, NULL) == 0)
+		return rc;
+	return make(cache, img, ret_fd, err);
+}
