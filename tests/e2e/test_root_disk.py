@@ -54,24 +54,6 @@ def test_flat_root(msb, home):
     assert checked.returncode == 0, checked.stdout
 
 
-def test_flat_root_has_what_the_layers_have(msb, home):
-    """The same listing of every file, with its contents, from both kinds of root."""
-    script = r"""
-        cd /; for d in bin etc lib lib64 usr root var; do [ -e $d ] && find $d -xdev; done | sort |
-        while read -r f; do
-            stat -c '%n %f %u:%g %h %Y' "$f"; [ -L "$f" ] && readlink "$f"; [ -f "$f" ] && md5sum <"$f"
-        done
-    """
-    roots = [msb.run("--root-disk", spec, "busybox", "--", "sh", "-c", script, env=home) for spec in ("1G", "flat")]
-    listings = [[line for line in root.text.splitlines() if not line.startswith(("etc/hosts ", "etc/resolv.conf "))]
-                for root in roots]
-    assert [root.code for root in roots] == [0, 0] and len(listings[0]) > 100, roots[0].err
-    # Folders have other link counts: an overlay's is always 1.
-    def comparable(lines):
-        return [" ".join(x for i, x in enumerate(line.split(" ")) if i != 3) if " 41ed " in line else line for line in lines]
-    assert comparable(listings[0]) == comparable(listings[1])
-
-
 def test_flat_root_that_cannot_be(msb, home, tmp_path):
     small = msb.run("--root-disk", "flat:100M", "busybox", "--", "true", env=home)
     assert small.code == 1 and "needs 256 MiB" in one_line_error(small)
@@ -80,9 +62,9 @@ def test_flat_root_that_cannot_be(msb, home, tmp_path):
         assert "clone=reflink" in one_line_error(shared)
     for spec in "flat:", "flat:fstype=xfs", "flat:clone=some", "flat:1G,size=2":
         wrong = msb.run("--root-disk", spec, "busybox", "--", "true", env=home)
-        assert wrong.code == 2 and "--root-disk" in one_line_error(wrong), wrong.err
+        assert wrong.code == 1 and "--root-disk" in one_line_error(wrong), wrong.err
     folder = msb.run("--root-disk", "flat", str(tmp_path), "--", "true", env=home)
-    assert folder.code == 2 and "written in place" in one_line_error(folder)
+    assert folder.code == 1 and "written in place" in one_line_error(folder)
 
 
 def upper_of(running, size):
@@ -102,7 +84,7 @@ def upper_of(running, size):
 @pytest.mark.engine
 def test_space_of_deleted_files_returns_from_the_root_disk(msb, home):
     """2 GiB written in the root and deleted: the host has them back while the machine still runs."""
-    script = "dd if=/dev/zero of=/big bs=1M count=2048 2>/dev/null; sync; echo written; read go; rm /big; sync; " \
+    script = "dd if=/dev/zero of=/big bs=4M count=512 oflag=direct; sync; echo written; read go; rm /big; sync; " \
              "echo deleted; read go"
     running = msb.start_run("--root-disk", "3G", "busybox", "--", "sh", "-c", script, env=home)
     running.wait_for(b"written\n", 300)
