@@ -44,9 +44,9 @@ int merge_layers(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err);
 
 /*
- * merge_flat() - as merge_layers(), but self-contained and writable: an ext4 file system in a sparse
- * file, with little more room than it needs; images may then be grown. -E2BIG also for what ext4
- * cannot say (image/ext4_write.h)
+ * merge_flat() - as merge_layers(), but self-contained and writable: an ext4 file system in a
+ * sparse file, with little more room than it needs; images may then be grown. -E2BIG also for what
+ * ext4 cannot say (image/ext4_write.h)
  */
 int merge_flat(
 	const int *erofs_fd, unsigned n, int out_fd, struct merge_result *ret, struct err *err);
