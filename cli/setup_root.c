@@ -102,6 +102,7 @@ static int managed_upper(struct run_setup *s, const struct upper_arg *arg, struc
 	s->root.upper.scratch = true;
 	s->root.upper.device = device_of(disk, s->device[1]);
 	s->root.upper.fstype = text_of("ext4");
+	s->root.upper.grow = true;
 	return 0;
 }
 

@@ -13,13 +13,17 @@ from sandbox import one_line_error
 MIB = 1 << 20
 
 
+def archive():
+    made = subprocess.run([pathlib.Path(__file__).parents[2] / "scripts/make-image", "busybox"],
+                          capture_output=True, text=True, check=True)
+    return made.stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def home(msb, tmp_path_factory):
     """A home folder with the small root as an image, loaded from an archive."""
     env = dict(os.environ, MSB_HOME=str(tmp_path_factory.mktemp("home")))
-    made = subprocess.run([pathlib.Path(__file__).parents[2] / "scripts/make-image", "busybox"],
-                          capture_output=True, text=True, check=True)
-    loaded = msb.call("load", "-i", made.stdout.strip(), env=env)
+    loaded = msb.call("load", "-i", archive(), env=env)
     assert loaded.code == 0, loaded.err
     return env
 
@@ -65,6 +69,20 @@ def test_flat_root_that_cannot_be(msb, home, tmp_path):
         assert wrong.code == 1 and "--root-disk" in one_line_error(wrong), wrong.err
     folder = msb.run("--root-disk", "flat", str(tmp_path), "--", "true", env=home)
     assert folder.code == 1 and "written in place" in one_line_error(folder)
+
+
+def test_flat_image_goes_with_its_image(msb, tmp_path, home):
+    """It is made before anything is copied from it, kept for the next machine, and deleted with the image."""
+    own = dict(home, MSB_HOME=str(tmp_path))
+    assert msb.call("load", "-i", archive(), env=own).code == 0
+    for _ in range(2):
+        assert msb.run("--root-disk", "flat:100M", "busybox", "--", "true", env=own).code == 1
+    before = flat_image(own).stat().st_ino
+    assert msb.run("--root-disk", "flat:101M", "busybox", "--", "true", env=own).code == 1
+    assert flat_image(own).stat().st_ino == before
+    removed = msb.call("image", "rm", "busybox", env=own)
+    assert removed.code == 0, removed.err
+    assert not list((tmp_path / "cache/flat").glob("*.ext4*")), "left behind"
 
 
 def upper_of(running, size):
