@@ -10,11 +10,15 @@
 static int make(struct cache *cache, const struct image *img, int *ret_fd, struct err *err)
 {
 	cleanup_cache_file struct cache_file file = CACHE_FILE_INIT;
-	cleanup_free int *fds = image_layer_fds(img);
+	cleanup_free int *fds = calloc(img->layer_count + 1, sizeof(*fds));
 	struct merge_result result;
-	int rc = fds ? 0 : -ENOMEM;
+	int rc;
 
-	rc = rc ? rc : cache_artifact_create(cache, CACHE_FLAT, img->manifest_digest, &file, err);
+	if (!fds)
+		return err_set(err, ENOMEM, "make a flat image");
+	for (size_t i = 0; i < img->layer_count; i++)
+		fds[i] = img->layers[i].fd;
+	rc = cache_artifact_create(cache, CACHE_FLAT, img->manifest_digest, &file, err);
 	rc = rc ? rc : merge_flat(fds, (unsigned)img->layer_count, file.fd, &result, err);
 	rc = rc ? rc : cache_file_publish(&file, ret_fd, err);
 	return rc < 0 ? err_wrap(err, "make a flat image") : 0;
