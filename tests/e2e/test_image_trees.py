@@ -83,7 +83,7 @@ def test_whiteouts_with_memory_on_top(msb, home, whiteouts):
 
 def test_whiteouts_in_a_flat_root(msb, home, whiteouts):
     """On one ext4 disk, where the links of all folders are counted."""
-    root, = look(msb, "--root-disk", "flat", load(msb, home, whiteouts, "whiteouts"), sources=["/"], env=home)
+    root, = look(msb, "--root-disk", "flat", msb.load(whiteouts.archive, "whiteouts", home), sources=["/"], env=home)
     compare(as_booted(whiteouts.want), root, {*whiteouts.ignore, (".", "nlink"), ("etc", "nlink")})
 
 
