@@ -34,7 +34,6 @@ def flat_image(home):
     return images[0]
 
 
-@pytest.mark.lab
 @pytest.mark.engine
 def test_flat_root(msb, home):
     """One ext4 disk and no overlay, as large as asked for; changes are this machine's alone."""
@@ -98,7 +97,6 @@ def upper_of(running, size):
     raise AssertionError("nobody has the root disk open")
 
 
-@pytest.mark.lab
 @pytest.mark.engine
 def test_space_of_deleted_files_returns_from_the_root_disk(msb, home):
     """2 GiB written in the root and deleted: the host has them back while the machine still runs."""
