@@ -212,6 +212,7 @@ static bool follow(const uint8_t *msg, size_t len, size_t start, unsigned answer
 			struct cursor target = cursor_init(msg, len);
 
 			target.pos = r.data_pos;
+			ret->n_addrs = 0; /* an alias owns none, and a loop none again and again */
 			use_ttl(ret, r.ttl);
 			return read_name(&target, name) == 0;
 		}

@@ -51,8 +51,8 @@ int dns_read_query(const uint8_t *msg, size_t len, struct dns_query *ret);
 
 /*
  * struct dns_answer - what a response says about the question
- * @addrs:    addresses owned by the name asked for or by the end of its CNAME chain, of the
- *            family asked for
+ * @addrs:    addresses owned by the name asked for or, if that is an alias, by the end of its CNAME
+ *            chain, of the family asked for
  * @all:      every address in the answer section, whoever owns it (for rebind protection)
  * @overflow: there were more than fit
  * @ttl_s:    least time to live of the records used, at least 1

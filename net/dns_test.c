@@ -138,6 +138,21 @@ static void test_cname_loop(void **state)
 	assert_int_equal(a.n_addrs, 0);
 }
 
+/* A name that is an alias has no addresses, whatever the answer says, nor do they pile up in a
+ * loop. */
+static void test_alias_with_an_address(void **state)
+{
+	static const uint8_t x[] = "\x01x\x03org";
+	struct msg m = header(0x8180, 1, 2, "x.org", DNS_TYPE_A);
+	struct dns_answer a;
+
+	put_record(&m, "x.org", DNS_TYPE_A, 60, one, 4);
+	put_record(&m, "x.org", DNS_TYPE_CNAME, 60, x, sizeof(x));
+	assert_int_equal(answer(&m, &a), 0);
+	assert_int_equal(a.n_addrs, 0);
+	assert_int_equal(a.n_all, 1);
+}
+
 static void test_wrong_answers(void **state)
 {
 	struct msg m = header(0x8180, 1, 0, "y.org", DNS_TYPE_A);
@@ -249,6 +264,7 @@ int main(void)
 		cmocka_unit_test(test_query),
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_cname_loop),
+		cmocka_unit_test(test_alias_with_an_address),
 		cmocka_unit_test(test_wrong_answers),
 		cmocka_unit_test(test_short_answers),
 		cmocka_unit_test(test_sni),
