@@ -13,12 +13,14 @@
 #define COPY_PIECE MIB(1)
 #define COPY_MAX   GIB(1)
 
-ssize_t io_read(int fd, void *dst, size_t len)
+/* @off: NULL: at the file's own offset */
+static ssize_t fill(int fd, uint8_t *dst, size_t len, const uint64_t *off)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = read(fd, (uint8_t *)dst + done, len - done);
+		ssize_t n = off ? pread(fd, dst + done, len - done, (off_t)(*off + done))
+				: read(fd, dst + done, len - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -29,53 +31,41 @@ ssize_t io_read(int fd, void *dst, size_t len)
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
+}
+
+static int drain(int fd, const uint8_t *src, size_t len, const uint64_t *off)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = off ? pwrite(fd, src + done, len - done, (off_t)(*off + done))
+				: write(fd, src + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+ssize_t io_read(int fd, void *dst, size_t len)
+{
+	return fill(fd, dst, len, NULL);
 }
 
 ssize_t io_pread(int fd, void *dst, size_t len, uint64_t off)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, (uint8_t *)dst + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
+	return fill(fd, dst, len, &off);
 }
 
 int io_write(int fd, const void *src, size_t len)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, (const uint8_t *)src + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return drain(fd, src, len, NULL);
 }
 
 int io_pwrite(int fd, const void *src, size_t len, uint64_t off)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n =
-			pwrite(fd, (const uint8_t *)src + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return drain(fd, src, len, &off);
 }
 
 static bool no_kernel_copy(int error)
