@@ -5,14 +5,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "lib/io.h"
 #include "lib/num.h"
 #include "store/internal.h"
 
@@ -159,22 +157,10 @@ static int digest_wanted(struct collector *c, const char *digest, struct err *er
 /* Return: 1 wanted, 0 not (also when it cannot be understood), -errno */
 static int metadata_wanted(struct collector *c, const char *name, struct err *err)
 {
-	cleanup_fd int fd = openat(c->cache->dir[CACHE_DIR_MANIFESTS], name,
-		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	cleanup_buf struct buf b = { 0 };
-	char safe[CACHE_DIGEST_MAX];
 	const char *digest;
-	json_t *doc;
-	int rc = 0;
+	cleanup_json json_t *doc = cache_metadata_parse(c->cache, name, &digest);
 
-	if (fd < 0 || io_read_to_end(fd, CACHE_METADATA_MAX, &b) < 0)
-		return 0;
-	doc = json_loadb((const char *)buf_head(&b), b.len, 0, NULL);
-	digest = json_string_value(json_object_get(doc, "manifest_digest"));
-	if (digest && cache_digest_name(digest, safe, NULL) == 0)
-		rc = digest_wanted(c, digest, err);
-	json_decref(doc);
-	return rc;
+	return doc ? digest_wanted(c, digest, err) : 0;
 }
 
 static int collect_metadata(struct collector *c, const char *name, struct err *err)

@@ -7,6 +7,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "lib/buf.h"
+#include "lib/cleanup.h"
 #include "lib/io.h"
 #include "lib/num.h"
 #include "lib/sha256.h"
@@ -106,4 +108,21 @@ bool cache_image_busy(
 	if (ret_holder)
 		lock_holder(fd, ret_holder, size);
 	return true;
+}
+
+json_t *cache_metadata_parse(struct cache *cache, const char *name, const char **ret_digest)
+{
+	cleanup_fd int fd = openat(cache->dir[CACHE_DIR_MANIFESTS], name,
+		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	cleanup_buf struct buf b = { 0 };
+	cleanup_json json_t *doc = NULL;
+	char safe[CACHE_DIGEST_MAX];
+
+	if (fd < 0 || io_read_to_end(fd, CACHE_METADATA_MAX, &b) < 0)
+		return NULL;
+	doc = json_loadb((const char *)buf_head(&b), b.len, 0, NULL);
+	*ret_digest = json_string_value(json_object_get(doc, "manifest_digest"));
+	if (!*ret_digest || cache_digest_name(*ret_digest, safe, NULL) < 0)
+		return NULL;
+	return take_ptr(&doc);
 }

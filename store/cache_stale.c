@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,24 +45,14 @@ static bool names_layer(const json_t *doc, const char *layer_name)
 static int forget_image(
 	struct cache *cache, const char *metadata, const char *layer_name, struct err *err)
 {
-	cleanup_fd int fd = openat(cache->dir[CACHE_DIR_MANIFESTS], metadata,
-		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	cleanup_buf struct buf b = { 0 };
-	char safe[CACHE_DIGEST_MAX];
 	const char *digest;
-	json_t *doc;
-	int rc = 0;
+	cleanup_json json_t *doc = cache_metadata_parse(cache, metadata, &digest);
+	int rc;
 
-	if (fd < 0 || io_read_to_end(fd, CACHE_METADATA_MAX, &b) < 0)
+	if (!doc || !names_layer(doc, layer_name))
 		return 0;
-	doc = json_loadb((const char *)buf_head(&b), b.len, 0, NULL);
-	digest = json_string_value(json_object_get(doc, "manifest_digest"));
-	if (digest && cache_digest_name(digest, safe, NULL) == 0 && names_layer(doc, layer_name)) {
-		rc = cache_artifact_remove(cache, CACHE_VMDK, digest, err);
-		rc = rc ? rc : cache_artifact_remove(cache, CACHE_FSMETA, digest, err);
-	}
-	json_decref(doc);
-	return rc;
+	rc = cache_artifact_remove(cache, CACHE_VMDK, digest, err);
+	return rc ? rc : cache_artifact_remove(cache, CACHE_FSMETA, digest, err);
 }
 
 static int forget_images(struct cache *cache, const char *layer_name, struct err *err)

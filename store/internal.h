@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include "lib/json.h"
 #include "store/cache.h"
 
 /* Folders of the cache; the first CACHE_KINDS are those of the artifacts. */
@@ -39,6 +40,13 @@ int cache_check_fd(int fd, enum cache_kind kind, uint64_t *ret_size, struct err 
 
 /* cache_artifact_name() - file name of an artifact; @ret: CACHE_NAME_MAX bytes */
 int cache_artifact_name(enum cache_kind kind, const char *digest, char *ret, struct err *err);
+
+/*
+ * cache_metadata_parse() - the metadata file @name of one reference
+ * @ret_digest: of its manifest, well-formed; lives as long as the document
+ * Return: a new reference; NULL if there is none or it cannot be understood
+ */
+json_t *cache_metadata_parse(struct cache *cache, const char *name, const char **ret_digest);
 
 /* cache_file_create() - begin to make the file @name of @dirfd, one of the cache's folders */
 int cache_file_create(
