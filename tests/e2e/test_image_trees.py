@@ -71,6 +71,7 @@ def whiteouts(tmp_path_factory):
     return treeimages.whiteouts(tmp_path_factory.mktemp("whiteouts"))
 
 
+@pytest.mark.lab
 @pytest.mark.engine
 def test_whiteouts(msb, home, whiteouts):
     check(whiteouts, look(msb, msb.load(whiteouts.archive, "whiteouts", home), env=home))
