@@ -118,7 +118,7 @@ static int add_machine(struct qemu_args *a, const struct qemu_spec *s)
 	rc |= add(a, "-M");
 	rc |= add(a, "microvm,acpi=off,isa-serial=off,memory-backend=ram,dump-guest-core=off");
 	rc |= add(a, "-accel");
-	rc |= add(a, "tcg,thread=%s", s->vcpus > 1 ? "multi" : "single");
+	rc |= add(a, "tcg,thread=%s", s->vcpu_threads ? "multi" : "single");
 	rc |= add(a, "-cpu");
 	rc |= add(a, CPU_MODEL);
 	rc |= add(a, "-smp");

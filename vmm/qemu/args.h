@@ -25,6 +25,7 @@ struct qemu_port {
 /* struct qemu_spec - everything on the command line; all descriptors are inherited by QEMU */
 struct qemu_spec {
 	unsigned vcpus;
+	bool vcpu_threads; /* a thread each; else they take turns in one */
 	uint64_t ram_mib;
 	int ram_fd;	     /* memfd of ram_mib: guest RAM, kernel already in it */
 	int kernel_fd;	     /* what -kernel reads */

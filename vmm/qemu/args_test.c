@@ -41,6 +41,7 @@ static void says_what_the_machine_is(void **state)
 	struct qemu_args a;
 
 	s.vcpus = 4;
+	s.vcpu_threads = true;
 	s.root_fs = true;
 	s.cmdline = "extra=1";
 	a = build(&s);
@@ -55,6 +56,18 @@ static void says_what_the_machine_is(void **state)
 	assert_non_null(strstr(value(&a, "-append", 0), " extra=1"));
 	assert_null(strstr(value(&a, "-append", 0), "tsc_early_khz"));
 	assert_null(value(&a, "-device", 0));
+	qemu_args_release(&a);
+}
+
+static void lets_vcpus_take_turns(void **state)
+{
+	struct qemu_spec s = small();
+	struct qemu_args a;
+
+	s.vcpus = 4;
+	a = build(&s);
+	assert_string_equal(value(&a, "-smp", 0), "4");
+	assert_string_equal(value(&a, "-accel", 0), "tcg,thread=single");
 	qemu_args_release(&a);
 }
 
@@ -149,6 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_the_machine_is),
+		cmocka_unit_test(lets_vcpus_take_turns),
 		cmocka_unit_test(confines_qemu),
 		cmocka_unit_test(lists_every_device),
 		cmocka_unit_test(describes_the_network),

@@ -39,6 +39,7 @@
 #include "vmm/qemu/ram.h"
 #include "vmm/qemu/spawn.h"
 #include "vmm/qemu/tsc.h"
+#include "vmm/qemu/version.h"
 
 #define MAX_INHERIT (2 + VM_MAX_CONSOLES + VM_MAX_FS + VM_MAX_DISKS)
 
@@ -51,7 +52,7 @@ struct qemu {
 	struct kernel *kernel;
 	struct qemu_ram ram;
 	struct qemu_devices devices;
-	struct qemu_child child;
+	struct qemu_child child, asked; /* asked: for its version, while other things are done */
 	struct qemu_spec spec;
 	int port_fd[VM_MAX_CONSOLES];	/* our ends of pumped ports, -1: handed over */
 	int port_peer[VM_MAX_CONSOLES]; /* QEMU's ends of pumped ports */
@@ -169,6 +170,27 @@ static int prepare_devices(struct qemu *q, struct err *err)
 	return 0;
 }
 
+/* Only with more than one vCPU does it matter which QEMU it is. */
+static int ask_version(struct qemu *q, struct err *err)
+{
+	if (q->vm->cfg.vcpus == 1)
+		return 0;
+	return qemu_version_ask(q->program_fd, &q->asked, err);
+}
+
+static void choose_vcpu_threads(struct qemu *q)
+{
+	struct qemu_version v = { 0, 0 };
+
+	if (q->vm->cfg.vcpus == 1)
+		return;
+	v = qemu_version_take(&q->asked);
+	q->spec.vcpu_threads = qemu_version_runs_vcpus_in_parallel(v);
+	if (!q->spec.vcpu_threads)
+		log_info("QEMU %u.%u: the vCPUs take turns; 8.1 and later run them in parallel",
+			v.major, v.minor);
+}
+
 static void fill_spec(struct qemu *q, uint64_t tsc_khz)
 {
 	const struct vm_config *cfg = &q->vm->cfg;
@@ -278,6 +300,8 @@ static int qemu_prepare(struct vm *vm, struct err *err)
 	tsc_span_begin(&span);
 	rc = qemu_find(q->program, &q->program_fd, err);
 	if (rc == 0)
+		rc = ask_version(q, err);
+	if (rc == 0)
 		rc = kernel_open(&vm->cfg.kernel, &q->kernel, err);
 	if (rc == 0)
 		rc = qemu_ram_init(&q->ram, vm->cfg.ram_mib, q->kernel, err);
@@ -286,6 +310,7 @@ static int qemu_prepare(struct vm *vm, struct err *err)
 	if (rc == 0)
 		rc = prepare_ports(q, err);
 	if (rc == 0) {
+		choose_vcpu_threads(q);
 		fill_spec(q, tsc_span_khz(&span));
 		rc = boot(q, err);
 	}
@@ -384,6 +409,7 @@ static void qemu_release(struct vm *vm)
 		return;
 	loop_remove(&q->exit_watch);
 	loop_remove(&q->output_watch);
+	qemu_child_end(&q->asked);
 	qemu_child_end(&q->child);
 	qemu_devices_release(&q->devices);
 	free_ports(q);
