@@ -362,17 +362,29 @@ static int start(struct run *r, struct err *err)
 
 /* ---- what to say, and the exit code ---- */
 
-static int guest_ended(struct run *r)
+/* What a guest's end may have left on its console: its kernel's panic, or the last lines. */
+static size_t last_words(struct run *r, char *words, size_t size)
 {
-	char words[ERR_MSG_MAX];
 	size_t n;
 
 	/* Bounded: whoever holds the other end still may write faster than we read. */
 	for (unsigned i = 0; r->console_watch && i < LAST_WORDS_READS; i++)
 		on_console(r, r->port[CONSOLE_PORT], 0);
-	n = tail_lines(&r->console, 3, "; ", words, sizeof(words));
-	return cli_error("the guest ended before its command did%s%s",
-		n ? "; its console's last words: " : "", words);
+	n = tail_line_with(&r->console, "Kernel panic", words, size);
+	return n ? n : tail_lines(&r->console, 3, "; ", words, size);
+}
+
+static int guest_lost(struct run *r, const char *how)
+{
+	char words[ERR_MSG_MAX];
+	size_t n = last_words(r, words, sizeof(words));
+
+	return cli_error("%s%s%s", how, n ? "; its console's last words: " : "", words);
+}
+
+static bool console_may_say_why(const struct err *err)
+{
+	return err->code == ECONNRESET || err->code == ETIMEDOUT;
 }
 
 /* The machine's misfortune explains the session's, so it is what is told. */
@@ -388,8 +400,11 @@ static int conclude(struct run *r)
 	if (r->worker_ended && r->end.exit.end == VM_END_CRASH)
 		return cli_error("%s", r->end.exit.detail);
 	if (r->worker_ended && !r->session_done)
-		return guest_ended(r);
-	(void)cli_error("%s", r->session_err.msg);
+		return guest_lost(r, "the guest ended before its command did");
+	if (console_may_say_why(&r->session_err))
+		(void)guest_lost(r, r->session_err.msg);
+	else
+		(void)cli_error("%s", r->session_err.msg);
 	return r->exit_code;
 }
 

@@ -2,6 +2,7 @@
 #include "lib/tail.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 void tail_add(struct tail *t, const void *data, size_t len)
@@ -111,4 +112,19 @@ size_t tail_lines(const struct tail *t, unsigned max_lines, const char *sep, cha
 	}
 	dst[out] = '\0';
 	return out;
+}
+
+size_t tail_line_with(const struct tail *t, const char *word, char *dst, size_t size)
+{
+	char text[TAIL_MAX + 1];
+	const char *found = NULL;
+
+	if (size == 0)
+		return 0;
+	text[clean_text(t, text)] = '\0';
+	for (const char *p = text; (p = strstr(p, word)); p += strlen(word))
+		found = p;
+	(void)snprintf(
+		dst, size, "%.*s", found ? (int)strcspn(found, "\n") : 0, found ? found : "");
+	return strlen(dst);
 }

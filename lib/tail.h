@@ -31,4 +31,10 @@ void tail_add(struct tail *t, const void *data, size_t len);
 size_t tail_lines(
 	const struct tail *t, unsigned max_lines, const char *sep, char *dst, size_t size);
 
+/*
+ * tail_line_with() - as tail_lines(), but one line: the last that contains @word, from there on
+ * Return: length of the text; 0 if no line does
+ */
+size_t tail_line_with(const struct tail *t, const char *word, char *dst, size_t size);
+
 #endif

@@ -43,6 +43,22 @@ static void forgets_what_does_not_fit(void **state)
 	assert_null(strstr(out, "old"));
 }
 
+static void finds_the_last_line_with_a_word(void **state)
+{
+	static const char said[] = "[1] panic: a\n[2] panic: \x1b[1mb\r\nbye\n";
+	struct tail t = { 0 };
+	char out[16];
+
+	assert_int_equal(tail_line_with(&t, "panic", out, sizeof(out)), 0);
+	tail_add(&t, said, sizeof(said) - 1);
+	assert_int_equal(tail_line_with(&t, "panic", out, sizeof(out)), 8);
+	assert_string_equal(out, "panic: b");
+	assert_int_equal(tail_line_with(&t, "bye", out, 3), 2);
+	assert_string_equal(out, "by");
+	assert_int_equal(tail_line_with(&t, "never", out, sizeof(out)), 0);
+	assert_string_equal(out, "");
+}
+
 static void drops_terminal_control(void **state)
 {
 	static const char evil[] = "\x1b[31mred\x1b[0m\a \xc3\xa9\tx\r\n\x1b]0;t";
@@ -59,6 +75,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keeps_the_last_lines),
 		cmocka_unit_test(forgets_what_does_not_fit),
+		cmocka_unit_test(finds_the_last_line_with_a_word),
 		cmocka_unit_test(drops_terminal_control),
 	};
 

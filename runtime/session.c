@@ -102,8 +102,8 @@ static void close_session(struct session *s, int exit_code)
 	loop_timer_arm(s->deadline, clock_mono_ns() + FLUSH_TIMEOUT_NS);
 }
 
-static void __attribute__((format(printf, 3, 4)))
-fail(struct session *s, int exit_code, const char *fmt, ...)
+static void __attribute__((format(printf, 4, 5)))
+fail_as(struct session *s, int code, int exit_code, const char *fmt, ...)
 {
 	char text[ERR_MSG_MAX];
 	va_list ap;
@@ -113,9 +113,11 @@ fail(struct session *s, int exit_code, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	(void)err_msg(&s->err, EIO, "%s", text);
+	(void)err_msg(&s->err, code, "%s", text);
 	close_session(s, exit_code);
 }
+
+#define fail(s, exit_code, ...) fail_as(s, EIO, exit_code, __VA_ARGS__)
 
 /* The guest's words on the user's terminal: no control characters, a line at most. */
 static void printable(struct text t, char *dst, size_t max)
@@ -137,10 +139,8 @@ static void printable(struct text t, char *dst, size_t max)
 static void agent_lost(struct session *s, const char *how)
 {
 	s->agent_gone = true;
-	if (s->state == WAITING)
-		fail(s, SESSION_EXIT_FAILURE, "the guest ended before it was ready (%s)", how);
-	else
-		fail(s, SESSION_EXIT_FAILURE, "the guest ended before the command did (%s)", how);
+	fail_as(s, ECONNRESET, SESSION_EXIT_FAILURE, "the guest ended before %s (%s)",
+		s->state == WAITING ? "it was ready" : "the command did", how);
 }
 
 static bool is_over(const struct session *s)
@@ -172,8 +172,8 @@ static void on_deadline(void *ctx)
 	struct session *s = ctx;
 
 	if (s->state == WAITING)
-		fail(s, SESSION_EXIT_FAILURE, "the guest was not ready within %u ms: %s",
-			s->ready_timeout_ms,
+		fail_as(s, ETIMEDOUT, SESSION_EXIT_FAILURE,
+			"the guest was not ready within %u ms: %s", s->ready_timeout_ms,
 			s->resolved ? "it has a root file system, but did not finish starting"
 				    : "nothing was heard from its agent");
 	else

@@ -66,7 +66,9 @@ struct session_cfg {
  * session_done_fn - the one call at the end, on the loop's thread; may call session_free()
  * @exit_code: for the process: the command's, or one of SESSION_EXIT_*. 0 when stdout was closed by
  *             its reader, which ends the session quietly (D8)
- * @err:       NULL, or one line to print: what failed. Words of the guest in it are made printable
+ * @err:       NULL, or one line to print: what failed. Words of the guest in it are made printable.
+ *             Its code is ECONNRESET if the guest went away, ETIMEDOUT if it never came up: then
+ * its console may say why
  */
 typedef void session_done_fn(void *ctx, int exit_code, const struct err *err);
 
