@@ -110,6 +110,14 @@ def test_death_of_init(msb, busybox):
 
 
 @pytest.mark.engine
+def test_panic_of_the_kernel_is_told(msb, busybox):
+    """Out of memory, where that shall be the end; what the kernel says of it is the reason that msb gives."""
+    result = msb.sh(busybox, "echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero", "-m", "128M")
+    assert result.code > 0
+    assert "guest ended" in result.err and "Kernel panic - not syncing: Out of memory" in result.err, result.err
+
+
+@pytest.mark.engine
 def test_guest_reboots_by_itself(msb, busybox):
     """The machine ends while the command has not: that is no success."""
     running = msb.start_run(busybox, "--", "sh", "-c", "echo ready; reboot -f; sleep 1000")
