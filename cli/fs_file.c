@@ -332,20 +332,32 @@ static int take_options(const json_t *map, const char *kind, struct words *w, st
 	return 0;
 }
 
-/* The one source that the map has; NULL and the reason in @err. */
-static const char *source_key(const json_t *map, struct err *err)
-{
-	static const char *const keys[] = { "bind", "named", "tmpfs", "disk" };
-	const char *found = NULL;
+/* struct mount_source - a key that says what is mounted */
+struct mount_source {
+	const char *key;
+	enum mount_arg_kind kind;
+};
 
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		if (!json_object_get(map, keys[i]))
+/* The one source that the map has; NULL and the reason in @err. */
+static const struct mount_source *source_of(const json_t *map, struct err *err)
+{
+	static const struct mount_source sources[] = {
+		{ "bind", MOUNT_HOST },
+		{ "named", MOUNT_VOLUME },
+		{ "tmpfs", MOUNT_TMPFS },
+		{ "disk", MOUNT_IMAGE },
+	};
+	const struct mount_source *found = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+		if (!json_object_get(map, sources[i].key))
 			continue;
 		if (found) {
-			(void)err_msg(err, EINVAL, "'%s' and '%s' in one mount", found, keys[i]);
+			(void)err_msg(err, EINVAL, "'%s' and '%s' in one mount", found->key,
+				sources[i].key);
 			return NULL;
 		}
-		found = keys[i];
+		found = &sources[i];
 	}
 	if (!found)
 		(void)err_msg(err, EINVAL, "a mount has one of bind, named, tmpfs, disk");
@@ -363,28 +375,27 @@ static int take_mount_map(
 	struct mount_args *mounts, const char *file, const json_t *map, struct err *err)
 {
 	static const struct conf_field top = { "mount", conf_check_map, .fields = mount_fields };
+	const struct mount_source *from = NULL;
 	cleanup_free char *source = NULL;
-	enum mount_arg_kind kind = MOUNT_TMPFS;
 	struct words w = { .len = 0 };
-	const char *key, *size;
+	const char *size;
 	int rc = conf_check_map(&top, map, err);
 
-	key = rc == 0 ? source_key(map, err) : NULL;
-	if (!key || take_options(map, key, &w, err) < 0)
+	if (rc == 0)
+		from = source_of(map, err);
+	if (!from || take_options(map, from->key, &w, err) < 0)
 		return -EINVAL;
-	if (strcmp(key, "named") == 0)
-		source = strdup(conf_text(map, key));
-	else if (strcmp(key, "tmpfs") != 0)
-		source = resolve(file, conf_text(map, key));
-	if (!source && strcmp(key, "tmpfs") != 0)
+	if (from->kind == MOUNT_VOLUME)
+		source = strdup(conf_text(map, from->key));
+	else if (from->kind != MOUNT_TMPFS)
+		source = resolve(file, conf_text(map, from->key));
+	if (!source && from->kind != MOUNT_TMPFS)
 		return err_set(err, ENOMEM, "read '%s'", file);
 	size = conf_text(json_object_get(map, "tmpfs"), "size");
 	if (size)
 		say(&w, "size", size);
-	if (source)
-		kind = key[0] == 'b' ? MOUNT_HOST : key[0] == 'n' ? MOUNT_VOLUME : MOUNT_IMAGE;
-	rc = mount_args_add_parts(mounts, kind, source, conf_text(map, "target"), w.s, err);
-	if (rc == 0 && kind == MOUNT_VOLUME)
+	rc = mount_args_add_parts(mounts, from->kind, source, conf_text(map, "target"), w.s, err);
+	if (rc == 0 && from->kind == MOUNT_VOLUME)
 		mounts->v[mounts->n - 1].create = create_of(conf_text(map, "create"));
 	return rc;
 }

@@ -155,19 +155,25 @@ static int go_on_with_folder(struct patch_source *src, struct patch *ret, struct
 
 /* ---- what is in the patch itself ---- */
 
-static int begin_content(struct patch_source *src, const char *op, struct patch *ret)
+static int begin_plain(struct patch_source *src, const char *op, struct patch *ret)
 {
-	const struct patch_arg *arg = src->arg;
-
 	*ret = (struct patch){
 		.op = text_of(op),
 		.path = text_of(src->path),
-		.mode = arg->has_mode ? mode_of(src, 0) : 0,
-		.replace = arg->replace,
-		.more = true,
+		.mode = src->arg->has_mode ? mode_of(src, 0) : 0,
+		.replace = src->arg->replace,
 	};
-	src->content = arg->content;
-	src->content_len = arg->len;
+	if (src->arg->kind == PATCH_SYMLINK)
+		ret->target = text_of(src->arg->source);
+	return 1;
+}
+
+static int begin_content(struct patch_source *src, const char *op, struct patch *ret)
+{
+	(void)begin_plain(src, op, ret);
+	ret->more = true;
+	src->content = src->arg->content;
+	src->content_len = src->arg->len;
 	return 1;
 }
 
@@ -182,19 +188,6 @@ static int go_on_with_content(struct patch_source *src, struct patch *ret)
 	};
 	src->content = ret->more ? src->content + n : NULL;
 	src->content_len -= n;
-	return 1;
-}
-
-static int begin_plain(struct patch_source *src, const char *op, struct patch *ret)
-{
-	*ret = (struct patch){
-		.op = text_of(op),
-		.path = text_of(src->path),
-		.mode = src->arg->has_mode ? mode_of(src, 0) : 0,
-		.replace = src->arg->replace,
-	};
-	if (src->arg->kind == PATCH_SYMLINK)
-		ret->target = text_of(src->arg->source);
 	return 1;
 }
 
