@@ -13,6 +13,20 @@ import pytest
 from conftest import DEADLINE, MSB, archive, images, layer, trust
 
 
+def silent(arrived, gone):
+    """For registry(): takes a request and says nothing until the client is gone."""
+    def hold(connection):
+        with connection:
+            connection.settimeout(DEADLINE)
+            connection.recv(65536)
+            arrived.set()
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(65536):
+                    pass
+            gone.set()
+    return hold
+
+
 @contextlib.contextmanager
 def registry(home, answer):
     """A server on loopback that config.json knows as a plain HTTP one; answer(connection) per connection."""
@@ -127,18 +141,7 @@ def test_failed_pull_of_a_run_is_one_line(home, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_pull_of_a_run_ends_with_it(home, number):
     arrived, gone = threading.Event(), threading.Event()
-
-    def hold(connection):
-        with connection:
-            connection.settimeout(DEADLINE)
-            connection.recv(65536)
-            arrived.set()
-            with contextlib.suppress(ConnectionError):
-                while connection.recv(65536):
-                    pass
-            gone.set()
-
-    with registry(home, hold) as host:
+    with registry(home, silent(arrived, gone)) as host:
         # A test run in the background of a shell ignores SIGINT, and so would msb.
         running = home.start("run", f"{host}/a:1", "--", "true",
                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))

@@ -17,7 +17,7 @@ import threading
 import pytest
 
 from conftest import DEADLINE, MSB, archive, files, layer
-from test_programs import registry
+from test_programs import registry, silent
 
 TAR = layer({"etc/hostname": b"toy\n"})
 
@@ -210,16 +210,7 @@ def test_progress_fits(home, columns):
 def test_interrupted_pull_goes_on(home):
     """Ctrl-C ends it at once, leaves nothing but what the next pull can use, and prune takes that too."""
     arrived = threading.Event()
-
-    def hold(connection):
-        with connection:
-            connection.settimeout(DEADLINE)
-            connection.recv(65536)
-            arrived.set()
-            with contextlib.suppress(OSError):
-                connection.recv(65536)
-
-    with registry(home, hold) as host:
+    with registry(home, silent(arrived, threading.Event())) as host:
         terminal = Terminal(home, "pull", f"{host}/a:1", columns=80)
         assert arrived.wait(DEADLINE)
         terminal.process.send_signal(signal.SIGINT)
