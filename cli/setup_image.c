@@ -123,7 +123,7 @@ int setup_image(struct run_setup *s, const struct run_args *args, struct err *er
 {
 	cleanup_store struct store store = { 0 };
 	cleanup_fd int flat_fd = -1;
-	int rc = store_open(CATALOGUE_WRITE, &store, err);
+	int rc = store_open_to_use(&store, err);
 
 	if (rc < 0)
 		return rc;

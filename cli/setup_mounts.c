@@ -380,7 +380,7 @@ static int add_volumes(struct run_setup *s, const struct mount_args *mounts, str
 	cleanup_store struct store store = { 0 };
 	int rc;
 
-	rc = store_open(CATALOGUE_WRITE, &store, err);
+	rc = store_open_to_use(&store, err);
 	for (unsigned i = 0; i < mounts->n && rc == 0; i++) {
 		bool created = false;
 

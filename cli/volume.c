@@ -365,7 +365,7 @@ static int run_remove(int argc, char **argv)
 		return code;
 	if (!n)
 		return command_missing("volume remove", "NAME");
-	if (store_open(CATALOGUE_WRITE, &store, &err) < 0)
+	if (store_open_to_free(&store, &err) < 0)
 		return output_failed(&err);
 	for (int i = 0; i < n; i++) {
 		if (remove_one(&store, names[i], a.quiet) != EXIT_OK)

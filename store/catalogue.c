@@ -130,6 +130,7 @@ void catalogue_close(struct catalogue *c)
 	if (!c)
 		return;
 	(void)sqlite3_close(c->db);
+	close_fd(&c->guard);
 	free(c->path);
 	free(c);
 }
@@ -143,7 +144,10 @@ static int open_db(
 	if (rc != SQLITE_OK)
 		return c->db ? sql_error(c, err) : err_set(err, ENOMEM, "open '%s'", c->path);
 	(void)sqlite3_busy_timeout(c->db, (int)busy_s * 1000);
-	return sql_exec(c, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL", err);
+	return sql_exec(c,
+		"PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL;"
+		" PRAGMA temp_store = MEMORY",
+		err);
 }
 
 static int open_memory(struct catalogue *c, struct err *err)
@@ -154,6 +158,11 @@ static int open_memory(struct catalogue *c, struct err *err)
 	rc = open_db(c, ":memory:", SQLITE_OPEN_READWRITE, 1, err);
 	rc = rc ? rc : make_schema(c, err);
 	return rc ? rc : sql_exec(c, "PRAGMA query_only = ON", err);
+}
+
+void catalogue_checkpoint(struct catalogue *c)
+{
+	(void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 /* On a read-only medium SQLite cannot coordinate, and need not: nobody writes. */
@@ -170,6 +179,27 @@ static int open_immutable(struct catalogue *c, unsigned busy_s, struct err *err)
 	return open_db(c, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, busy_s, err);
 }
 
+/*
+ * Room for the index of the log is what a reader lacks on a full disk. Without a log it needs none,
+ * and there is none unless somebody is about to write, or was killed. Who writes begins with a new
+ * log; what is in there goes to the database when the last of them closes it, which takes the lock
+ * that is asked for here. (SQLite has its locks at 1 GiB, whatever the length of the file.)
+ */
+static int open_on_full_disk(struct catalogue *c, unsigned busy_s, struct err *err)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_start = 0x40000002, .l_len = 510 };
+	char log[PATH_MAX];
+	struct stat st;
+
+	(void)snprintf(log, sizeof(log), "%s-wal", c->path);
+	c->guard = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (c->guard < 0 || fcntl(c->guard, F_OFD_SETLK, &lock) < 0 ||
+		(stat(log, &st) == 0 && st.st_size > 0))
+		return err_set(err, ENOSPC, "open the catalogue '%s'", c->path);
+	c->full = true;
+	return open_immutable(c, busy_s, err);
+}
+
 static int open_read(struct catalogue *c, unsigned busy_s, struct err *err)
 {
 	enum schema_state state = SCHEMA_NONE;
@@ -182,6 +212,10 @@ static int open_read(struct catalogue *c, unsigned busy_s, struct err *err)
 	if (rc == -ENOENT || rc == -EROFS) {
 		err_clear(err);
 		rc = open_immutable(c, busy_s, err);
+		rc = rc ? rc : schema_state(c, &state, err);
+	} else if (rc == -ENOSPC || rc == -EDQUOT) {
+		err_clear(err);
+		rc = open_on_full_disk(c, busy_s, err);
 		rc = rc ? rc : schema_state(c, &state, err);
 	}
 	return rc < 0 || state == SCHEMA_OURS ? rc : open_memory(c, err);
@@ -226,6 +260,8 @@ int catalogue_open(
 	cleanup_catalogue struct catalogue *c = calloc(1, sizeof(*c));
 	int rc;
 
+	if (c)
+		c->guard = -1;
 	if (!c || asprintf(&c->path, "%s/" DB_NAME, home->db_dir) < 0)
 		return err_set(err, ENOMEM, "open the catalogue");
 	rc = mode == CATALOGUE_WRITE ? open_write(c, home, err)

@@ -26,13 +26,16 @@ struct home;
 enum catalogue_mode { CATALOGUE_READ, CATALOGUE_WRITE };
 
 /*
- * catalogue_open() - for writing: create what is missing. For reading: change nothing; if there is
- * no catalogue yet, an empty one that is nowhere
+ * catalogue_open() - for writing: create what is missing. For reading: change nothing, so that it
+ * also works on a full disk; if there is no catalogue yet, an empty one that is nowhere
  * Return: 0 and *ret (catalogue_close())
  */
 int catalogue_open(
 	const struct home *home, enum catalogue_mode mode, struct catalogue **ret, struct err *err);
 void catalogue_close(struct catalogue *c);
+
+/* catalogue_checkpoint() - let the log's space be used again, as far as nobody reads it now */
+void catalogue_checkpoint(struct catalogue *c);
 
 static inline void catalogue_cleanup_fn(struct catalogue **c)
 {
@@ -122,8 +125,9 @@ typedef bool catalogue_used_fn(void *ctx, const char *manifest_digest);
  * catalogue_image_prune() - forget every image that no sandbox, snapshot or @used needs, and layers
  * without image
  * @used: asked before the catalogue is locked
+ * @max:  references to forget at most; there may be more if *ret has as many
  */
-int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ctx,
+int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ctx, unsigned max,
 	struct catalogue_pruned *ret, struct err *err);
 
 /* catalogue_has_layer(), catalogue_has_manifest() - Return: 1, 0, -errno */

@@ -319,7 +319,22 @@ static int delete_counted(
 	return rc;
 }
 
-int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ctx,
+static int forget_references(
+	struct catalogue *c, unsigned max, unsigned *ret_count, struct err *err)
+{
+	int rc = sql_run(c, err,
+		"DELETE FROM image_ref WHERE id IN (SELECT id FROM image_ref WHERE manifest_id IN"
+		" (SELECT id FROM manifest WHERE digest NOT IN (SELECT digest FROM kept)"
+		" AND id NOT IN (SELECT manifest_id FROM sandbox_rootfs"
+		" WHERE manifest_id IS NOT NULL)) LIMIT ?)",
+		"i", (int64_t)max);
+
+	if (rc == 0)
+		*ret_count = (unsigned)sqlite3_changes(c->db);
+	return rc;
+}
+
+int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ctx, unsigned max,
 	struct catalogue_pruned *ret, struct err *err)
 {
 	cleanup_tx struct sql_tx tx = { 0 };
@@ -327,13 +342,7 @@ int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ct
 	int rc = keep_used(c, used, ctx, err);
 
 	rc = rc ? rc : sql_begin(c, &tx, err);
-	rc = rc ? rc
-		: delete_counted(c,
-			  "DELETE FROM image_ref WHERE manifest_id IN (SELECT id FROM manifest"
-			  " WHERE digest NOT IN (SELECT digest FROM kept)"
-			  " AND id NOT IN (SELECT manifest_id FROM sandbox_rootfs"
-			  " WHERE manifest_id IS NOT NULL))",
-			  &p.references, err);
+	rc = rc ? rc : forget_references(c, max, &p.references, err);
 	rc = rc ? rc
 		: delete_counted(c,
 			  "DELETE FROM manifest WHERE digest NOT IN (SELECT digest FROM kept)"

@@ -185,7 +185,8 @@ static void images_of_sandboxes_stay(void **state)
 	make_sandbox(c, DIGEST("a"));
 	assert_int_equal(catalogue_image_remove(c, "used", false, &gone, &err), -EBUSY);
 	assert_non_null(strstr(err.msg, "'box'"));
-	assert_int_equal(catalogue_image_prune(c, unused, (void *)DIGEST("9"), &pruned, &err), 0);
+	assert_int_equal(
+		catalogue_image_prune(c, unused, (void *)DIGEST("9"), UINT_MAX, &pruned, &err), 0);
 	assert_int_equal(pruned.references, 1);
 	assert_int_equal(pruned.manifests, 1);
 	assert_int_equal(pruned.layers, 1);

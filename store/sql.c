@@ -2,6 +2,7 @@
 #include "store/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,23 @@ static int busy_error(struct catalogue *c, struct err *err)
 		c->path, holder);
 }
 
+/*
+ * Where SQLite cannot create a file, it tries to open it, and what it tells is that there is none.
+ * Return: why nothing can be created beside the catalogue; @why if that is not the matter
+ */
+static int why_not_created(const struct catalogue *c, int why)
+{
+	const char *slash = strrchr(c->path, '/');
+	char dir[PATH_MAX];
+	cleanup_fd int fd = -1;
+
+	if (why != ENOENT || !slash)
+		return why;
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - c->path), c->path);
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd < 0 && (errno == ENOSPC || errno == EDQUOT) ? errno : why;
+}
+
 int sql_error(struct catalogue *c, struct err *err)
 {
 	int rc = sqlite3_extended_errcode(c->db), why = sqlite3_system_errno(c->db);
@@ -56,9 +74,9 @@ int sql_error(struct catalogue *c, struct err *err)
 	if (is_busy(rc))
 		return busy_error(c, err);
 	if ((rc & 0xff) == SQLITE_CANTOPEN && why)
-		return err_set(err, why, "open the catalogue '%s'", c->path);
+		return err_set(err, why_not_created(c, why), "open the catalogue '%s'", c->path);
 	/* SQLite has a word for a full disk only when it writes pages. */
-	if ((rc & 0xff) == SQLITE_FULL)
+	if ((rc & 0xff) == SQLITE_FULL || ((rc & 0xff) == SQLITE_READONLY && c->full))
 		why = ENOSPC;
 	else if ((rc & 0xff) != SQLITE_IOERR)
 		why = 0;

@@ -17,6 +17,8 @@ struct catalogue {
 	sqlite3 *db;
 	char *path; /* for messages */
 	bool in_tx;
+	bool full; /* for reading only, since the disk is full */
+	int guard; /* keeps others from what a reader without SQLite's locks cannot bear; -1 */
 };
 
 static inline void sql_stmt_fn(sqlite3_stmt **s)

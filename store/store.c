@@ -2,56 +2,108 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/log.h"
 #include "lib/num.h"
 #include "store/internal.h"
+#include "store/reserve.h"
+
+/* Images that are forgotten at a time where there is room for little: some 10 KiB each. */
+#define PRUNE_STEP 16
+
+static bool no_room(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT;
+}
+
+/* @s has its home; what is open when this fails is its owner's to release. */
+static int open_in_home(struct store *s, enum catalogue_mode mode, struct err *err)
+{
+	int rc = catalogue_open(&s->home, mode, &s->catalogue, err);
+
+	if (rc < 0)
+		return rc;
+	rc = cache_open(s->home.dir[HOME_CACHE], mode == CATALOGUE_WRITE, &s->cache, err);
+	return rc == -ENOENT && mode == CATALOGUE_READ ? 0 : rc;
+}
+
+static void move_to(struct store *ret, struct store *s)
+{
+	*ret = *s;
+	*s = (struct store){ 0 };
+}
 
 int store_open(enum catalogue_mode mode, struct store *ret, struct err *err)
 {
 	cleanup_store struct store s = { 0 };
 	int rc = home_init(&s.home, err);
 
-	rc = rc ? rc : catalogue_open(&s.home, mode, &s.catalogue, err);
+	rc = rc ? rc : open_in_home(&s, mode, err);
 	if (rc < 0)
 		return rc;
-	rc = cache_open(s.home.dir[HOME_CACHE], mode == CATALOGUE_WRITE, &s.cache, err);
-	if (rc == -ENOENT && mode == CATALOGUE_READ)
-		rc = 0;
-	if (rc < 0)
-		return rc;
-	*ret = s;
-	s = (struct store){ 0 };
+	if (mode == CATALOGUE_WRITE)
+		reserve_keep(&s.home, true);
+	move_to(ret, &s);
 	return 0;
 }
 
-static int make_room(struct err *err)
+static int make_room(const struct home *home, struct err *err)
 {
 	cleanup_cache struct cache *cache = NULL;
-	cleanup_home struct home home = { 0 };
 	struct cache_collected done;
-	int rc = home_init(&home, err);
+	int rc = cache_open(home->dir[HOME_CACHE], false, &cache, err);
 
-	rc = rc ? rc : cache_open(home.dir[HOME_CACHE], false, &cache, err);
 	return rc ? rc : cache_collect_tmp(cache, &done, err);
 }
 
+/* However full the disk is: no command that was refused for that has to be understood first. */
 int store_open_to_free(struct store *ret, struct err *err)
 {
-	struct err why = ERR_INIT;
-	int rc = store_open(CATALOGUE_WRITE, ret, err);
+	cleanup_store struct store s = { 0 };
+	int rc = home_init(&s.home, err);
 
-	if ((rc != -ENOSPC && rc != -EDQUOT) || make_room(&why) < 0)
+	if (rc < 0)
 		return rc;
-	err_clear(err);
-	return store_open(CATALOGUE_WRITE, ret, err);
+	reserve_give(&s.home);
+	s.gave_reserve = true;
+	rc = open_in_home(&s, CATALOGUE_WRITE, err);
+	if (no_room(rc) && make_room(&s.home, NULL) == 0) {
+		err_clear(err);
+		catalogue_close(take_ptr(&s.catalogue));
+		rc = open_in_home(&s, CATALOGUE_WRITE, err);
+	}
+	if (rc < 0)
+		return rc;
+	/* What others wrote last, when they were killed, is in the way of what is written now. */
+	catalogue_checkpoint(s.catalogue);
+	move_to(ret, &s);
+	return 0;
 }
 
+int store_open_to_use(struct store *ret, struct err *err)
+{
+	int rc = store_open(CATALOGUE_WRITE, ret, err);
+
+	if (!no_room(rc) || store_open(CATALOGUE_READ, ret, NULL) < 0)
+		return rc;
+	if (!ret->cache) {
+		store_release(ret);
+		return rc;
+	}
+	err_clear(err);
+	return 0;
+}
+
+/* Its log is deleted with that, if nobody else has it open: only then there is room again. */
 void store_close_catalogue(struct store *store)
 {
 	catalogue_close(take_ptr(&store->catalogue));
+	if (store->gave_reserve)
+		reserve_keep(&store->home, false);
+	store->gave_reserve = false;
 }
 
 void store_release(struct store *store)
@@ -166,11 +218,32 @@ void store_image_drop(struct store *store, const char *canonical, const char *ma
 	discard(store, &gone, NULL);
 }
 
+/* All at once, or, where the log of that does not fit on the disk, few at a time. */
+static int prune_rows(struct store *s, struct catalogue_pruned *ret, struct err *err)
+{
+	int rc = catalogue_image_prune(s->catalogue, busy, s, UINT_MAX, ret, err);
+
+	if (!no_room(rc))
+		return rc;
+	for (struct catalogue_pruned some = { .references = 1 }; some.references;) {
+		/* The log starts anew. */
+		catalogue_checkpoint(s->catalogue);
+		err_clear(err);
+		rc = catalogue_image_prune(s->catalogue, busy, s, PRUNE_STEP, &some, err);
+		if (rc < 0)
+			return rc;
+		ret->references += some.references;
+		ret->manifests += some.manifests;
+		ret->layers += some.layers;
+	}
+	return 0;
+}
+
 int store_image_prune(struct store *store, struct store_pruned *ret, struct err *err)
 {
 	struct catalogue_pruned rows = { 0 };
 	struct cache_collected files = { 0 };
-	int rc = catalogue_image_prune(store->catalogue, busy, store, &rows, err);
+	int rc = prune_rows(store, &rows, err);
 
 	rc = rc ? rc : cache_collect(store->cache, wanted, store, true, &files, err);
 	if (rc < 0)

@@ -23,6 +23,7 @@ struct store {
 	struct home home;
 	struct catalogue *catalogue;
 	struct cache *cache;
+	bool gave_reserve; /* to be made again (reserve.h) */
 };
 
 /*
@@ -36,10 +37,18 @@ void store_release(struct store *store);
 #define cleanup_store cleanup_(store_release)
 
 /*
- * store_open_to_free() - store_open(CATALOGUE_WRITE) for what gives space back: on a full disk,
- * where the catalogue cannot be written, interrupted downloads are deleted first
+ * store_open_to_free() - store_open(CATALOGUE_WRITE) for what gives space back: the reserve
+ * (reserve.h) makes that work on a full disk; where it is missing and the catalogue cannot be
+ * written, interrupted downloads are deleted first
  */
 int store_open_to_free(struct store *ret, struct err *err);
+
+/*
+ * store_open_to_use() - store_open(CATALOGUE_WRITE) for what needs no more than what is there, but
+ * takes notes if it can: on a full disk @catalogue is for reading only, and changes to it are
+ * -ENOSPC
+ */
+int store_open_to_use(struct store *ret, struct err *err);
 
 /* store_close_catalogue() - before a fork; @catalogue is NULL afterwards. */
 void store_close_catalogue(struct store *store);

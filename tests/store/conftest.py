@@ -29,8 +29,9 @@ class Home:
 
     def run(self, *args, **kwargs):
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run([str(MSB), *map(str, args)], env=self.env, capture_output=True, text=True,
-                              timeout=DEADLINE, check=False, **kwargs)
+        kwargs.setdefault("env", self.env)
+        return subprocess.run([str(MSB), *map(str, args)], capture_output=True, text=True, timeout=DEADLINE,
+                              check=False, **kwargs)
 
     def ok(self, *args, **kwargs):
         done = self.run(*args, **kwargs)

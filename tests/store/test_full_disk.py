@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A home folder on a disk that is full: one clear line, everything as before, and it goes on once there is room."""
 import contextlib
+import hashlib
 import os
 import random
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -61,7 +64,7 @@ def refuses_or_works(home, args):
 @pytest.mark.parametrize("args", [
     ["load", "-q", "-i", "ARCHIVE"], ["pull", "-q", "REGISTRY/big:1"], ["save", "-q", "small:1", "-o", "DISK/out.tar"],
     ["volume", "create", "v", "--kind", "disk", "--size", "64M"], ["volume", "create", "v"],
-    ["image", "tag", "small:1", "other:1"], ["image", "rm", "-q", "small:1"], ["image", "prune", "-y", "-q"],
+    ["image", "tag", "small:1", "other:1"],
 ], ids=lambda args: "-".join(args[:2]))
 def test_full_disk(home, disk, args):
     with images(home, *home.layers) as host:
@@ -84,8 +87,104 @@ def test_full_disk(home, disk, args):
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def fill(disk, inodes=False):
+    """Not one free block, or not one free inode."""
+    leave(disk, 0)
+    name = disk / "filler"
+    with pytest.raises(OSError, match="No space left"), open(name, "ab", buffering=0) as out:
+        while not inodes:
+            out.write(bytes(4096))
+        used = os.statvfs(disk)
+        leave(disk, 16384)
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={used.f_files - used.f_ffree}", disk], check=True)
+        (disk / "one more").touch()
+    now = os.statvfs(disk)
+    assert (now.f_ffree if inodes else now.f_bfree) == 0
+
+
+def reserve(home):
+    kept = list((home.path / "db/.reserve").iterdir())
+    assert all(f.stat().st_blocks * 512 >= 128 << 10 for f in kept)
+    return len(kept)
+
+
+def sound(home, disk):
+    subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=10k", disk], check=True)
+    with contextlib.closing(home.catalogue()) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("inodes", [False, True], ids=["blocks", "inodes"])
+@pytest.mark.parametrize("args", [["image", "prune", "-y", "-q"], ["image", "rm", "-q", "small:1"],
+                                  ["volume", "rm", "-q", "v"], ["volume", "rm", "-q", "d"]],
+                         ids=lambda args: "-".join([*args[:2], *args[3:]]))
+def test_deleting_needs_no_room(home, disk, args, inodes):
+    home.ok("volume", "create", "-q", "v")
+    home.ok("volume", "create", "-q", "d", "--kind", "disk", "--size", "16M")
+    assert reserve(home) == 8
+    fill(disk, inodes)
+    before = content(home) + os.listdir(home.path / "volumes")
+    home.ok(*args)
+    assert len(content(home) + os.listdir(home.path / "volumes")) < len(before)
+    assert reserve(home) == 8, "there for the next time"
+    home.ok("image", "prune", "-y", "-q")
+    assert home.json("image", "ls") == []
+    sound(home, disk)
+
+
+@pytest.mark.parametrize("inodes", [False, True], ids=["blocks", "inodes"])
+def test_a_full_disk_can_be_looked_at(home, disk, inodes):
+    home.ok("volume", "create", "-q", "v")
+    fill(disk, inodes)
+    looks = [["image", "ls", "-q"], ["image", "inspect", "small:1"], ["volume", "ls", "-q"], ["volume", "inspect", "v"]]
+    for args in looks:
+        assert home.ok(*args)
+    assert reserve(home) == 8, "who only looks does not take it"
+    # What only uses what is there gets further than to the catalogue: to the guest's kernel.
+    used = home.run("run", "--pull", "never", "--root-disk", "tmpfs", "-v", "v:/v", "small:1", "--", "true",
+                    env={**home.env, "MSB_LIBKRUNFW": "/nowhere"})
+    assert "/nowhere" in used.stderr and "No space" not in used.stderr
+    refused = home.run("image", "tag", "small:1", "other:1")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and "No space left" in refused.stderr
+    made = home.run("run", "--pull", "never", "--root-disk", "tmpfs", "-v", "new:/v", "small:1", "--", "true")
+    assert made.returncode == 1 and made.stderr.count("\n") == 1 and "No space left" in made.stderr
+
+
+def test_more_images_than_there_is_room_to_forget(home, disk):
+    """Their rows take more of SQLite's log than is kept free: they go in several steps."""
+    with contextlib.closing(home.catalogue()) as db:
+        manifest = db.execute("SELECT digest, layer_count FROM manifest").fetchone()
+        for i in range(400):
+            digest = "sha256:" + hashlib.sha256(b"%d" % i).hexdigest()
+            row = db.execute("INSERT INTO manifest (digest, layer_count) VALUES (?, ?)", (digest, manifest[1])).lastrowid
+            db.execute("INSERT INTO config (manifest_id, digest, env) VALUES (?, ?, ?)", (row, digest, "x" * 3000))
+            db.execute("INSERT INTO image_ref (reference, manifest_id) VALUES (?, ?)", (f"r/{i}:1", row))
+        db.commit()
+    fill(disk)
+    assert home.json("image", "prune", "-y")["image_refs_removed"] == 401
+    assert home.json("image", "ls") == []
+    assert reserve(home) == 8
+    sound(home, disk)
+
+
+def test_deleting_that_is_killed_on_a_full_disk(home, disk):
+    """At any point: the next one goes on with the room that the killed one had taken."""
+    for i in range(12):
+        home.ok("image", "tag", "-q", "small:1", f"tag:{i}")
+    fill(disk)
+    for i in range(12):
+        with home.start("image", "rm", "-q", f"tag:{i}") as removal:
+            time.sleep(i * 0.004)
+            removal.kill()
+    home.ok("image", "prune", "-y", "-q")
+    assert home.json("image", "ls") == []
+    assert reserve(home) == 8
+    sound(home, disk)
+
+
 def test_interrupted_downloads_make_room(home, disk):
-    """They may fill the disk so that not even the catalogue can be written."""
+    """They may fill the disk so that not even the catalogue can be written, where nothing was kept free for that."""
+    shutil.rmtree(home.path / "db/.reserve")
     part = home.path / "cache/tmp" / f"sha256_{'0' * 64}.part"
     leave(disk, 1024)
     with pytest.raises(OSError), open(part, "wb", buffering=0) as out:
