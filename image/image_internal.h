@@ -32,6 +32,12 @@ struct image_parts {
 };
 
 /*
+ * image_merge() - merge the layers unless that is in the cache; nothing has a name yet
+ * @ret_fd: the merged image, marked
+ */
+int image_merge(struct cache *cache, const struct image_parts *p, int *ret_fd, struct err *err);
+
+/*
  * image_publish() - merge the layers unless that is in the cache, then write the metadata: from
  * then on the image is complete. The caller holds the reference lock.
  * @rebuild: merge even if it is there

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* image_load(): from the members of an archive to images in the cache (images.md 1.10). */
+/*
+ * image_load(): from the members of an archive to images in the cache (images.md 1.10).
+ *
+ * First all images are found and checked, then they are made, and only then they get their names:
+ * an archive whose last image is bad must not have replaced what the others are names of.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +24,8 @@
 
 /*
  * struct load - one image_load()
- * @done: images made so far, one per reference
+ * @found: images of the archive, in order
+ * @done: those that have names, one per reference
  * @first: the next image is the first of the archive: @tags are for it
  * @offered: the platforms that an OCI layout has images for
  */
@@ -31,6 +37,8 @@ struct load {
 	bool first;
 	image_progress_fn *progress;
 	void *ctx;
+	struct loaded **found;
+	size_t found_count;
 	struct image **done;
 	size_t done_count;
 	unsigned indexes;
@@ -40,7 +48,8 @@ struct load {
 /*
  * struct loaded - one image, found in the archive
  * @names: canonical references, @name_count of them
- * @fd: of its layers, marked
+ * @layers: members of the archive
+ * @fd: of the layers in the cache, marked, and @fsmeta_fd of the merged image; -1: not made yet
  */
 struct loaded {
 	struct image_config config;
@@ -50,12 +59,17 @@ struct loaded {
 	char manifest_digest[DIGEST_TEXT_MAX];
 	char names[TAGS_MAX][REFERENCE_TEXT_MAX];
 	size_t name_count;
-	int *fd;
+	struct member **layers;
+	int *fd, fsmeta_fd;
 };
 
 static struct loaded *loaded_new(void)
 {
-	return calloc(1, sizeof(struct loaded));
+	struct loaded *i = calloc(1, sizeof(*i));
+
+	if (i)
+		i->fsmeta_fd = -1;
+	return i;
 }
 
 static void loaded_free(struct loaded **p)
@@ -66,7 +80,9 @@ static void loaded_free(struct loaded **p)
 		return;
 	for (size_t n = 0; i->fd && n < i->manifest.layer_count; n++)
 		close_fd(&i->fd[n]);
+	close_fd(&i->fsmeta_fd);
 	free(i->fd);
+	free(i->layers);
 	config_release(&i->config);
 	manifest_release(&i->manifest);
 	buf_release(&i->raw_manifest);
@@ -169,7 +185,7 @@ static int check_blob_name(const char *name, const char *digest, struct err *err
 static int add_layer(struct load *ld, struct loaded *i, size_t n, const char *name,
 	struct descriptor *d, struct err *err)
 {
-	struct member *m;
+	struct member *m = NULL;
 	int rc = archive_layer(ld->archive, name, &m, err);
 
 	rc = rc ? rc : check_blob_name(name, m->layer.blob_digest, err);
@@ -184,7 +200,8 @@ static int add_layer(struct load *ld, struct loaded *i, size_t n, const char *na
 		m->layer.compression == LAYER_GZIP   ? ".gzip"
 		: m->layer.compression == LAYER_ZSTD ? ".zstd"
 						     : "");
-	return publish_layer(ld, m, &i->fd[n], err);
+	i->layers[n] = m;
+	return 0;
 }
 
 static int alloc_layers(struct loaded *i, size_t n, bool descriptors, struct err *err)
@@ -194,17 +211,17 @@ static int alloc_layers(struct loaded *i, size_t n, bool descriptors, struct err
 		i->manifest.layer_count = i->manifest.layers ? n : 0;
 	}
 	i->fd = calloc(n, sizeof(*i->fd));
-	if (!i->fd || !i->manifest.layers)
+	i->layers = calloc(n, sizeof(struct member *));
+	if (!i->fd || !i->layers || !i->manifest.layers)
 		return err_set(err, ENOMEM, "load an image");
 	for (size_t k = 0; k < n; k++)
 		i->fd[k] = -1;
 	return 0;
 }
 
-static int publish_name(struct load *ld, const struct loaded *i, const char *name, struct err *err)
+static struct image_parts parts_of(const struct loaded *i, const char *name)
 {
-	cleanup_lock struct lock lock = LOCK_INIT;
-	struct image_parts parts = {
+	return (struct image_parts){
 		.reference = name,
 		.manifest_digest = i->manifest_digest,
 		.manifest_media_type = i->manifest.media_type,
@@ -216,10 +233,27 @@ static int publish_name(struct load *ld, const struct loaded *i, const char *nam
 		.layer_count = i->manifest.layer_count,
 		.layer_fd = i->fd,
 	};
+}
+
+/* Whatever can be wrong with an image shows here at the latest. */
+static int make_image(struct load *ld, struct loaded *i, struct err *err)
+{
+	struct image_parts parts = parts_of(i, i->names[0]);
+	int rc = 0;
+
+	for (size_t n = 0; n < i->manifest.layer_count && rc == 0; n++)
+		rc = publish_layer(ld, i->layers[n], &i->fd[n], err);
+	return rc ? rc : image_merge(ld->cache, &parts, &i->fsmeta_fd, err);
+}
+
+static int publish_name(struct load *ld, const struct loaded *i, const char *name, struct err *err)
+{
+	cleanup_lock struct lock lock = LOCK_INIT;
+	struct image_parts parts = parts_of(i, name);
 	struct image **more;
 	int rc;
 
-	more = realloc(ld->done, (ld->done_count + 1) * sizeof(*more));
+	more = realloc(ld->done, (ld->done_count + 1) * sizeof(struct image *));
 	if (!more)
 		return err_set(err, ENOMEM, "load an image");
 	ld->done = more;
@@ -247,12 +281,34 @@ static int check_pins(const struct loaded *i, struct err *err)
 	return 0;
 }
 
-static int publish_image(struct load *ld, const struct loaded *i, struct err *err)
+/* It is complete, as far as the archive tells. Takes over *i. */
+static int found(struct load *ld, struct loaded **i, struct err *err)
 {
-	int rc = check_pins(i, err);
+	struct loaded **more;
+	int rc = check_pins(*i, err);
 
-	for (size_t n = 0; n < i->name_count && rc == 0; n++)
-		rc = publish_name(ld, i, i->names[n], err);
+	if (rc < 0)
+		return rc;
+	more = realloc(ld->found, (ld->found_count + 1) * sizeof(struct loaded *));
+	if (!more)
+		return err_set(err, ENOMEM, "load an image");
+	ld->found = more;
+	more[ld->found_count++] = take_ptr(i);
+	return 0;
+}
+
+static int publish_all(struct load *ld, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t k = 0; k < ld->found_count && rc == 0; k++)
+		rc = make_image(ld, ld->found[k], err);
+	for (size_t k = 0; k < ld->found_count && rc == 0; k++) {
+		const struct loaded *i = ld->found[k];
+
+		for (size_t n = 0; n < i->name_count && rc == 0; n++)
+			rc = publish_name(ld, i, i->names[n], err);
+	}
 	return rc;
 }
 
@@ -331,7 +387,7 @@ static int docker_image(struct load *ld, const json_t *entry, struct err *err)
 		rc = add_layer(ld, i, k, name ? name : "", &i->manifest.layers[k], err);
 	}
 	rc = rc ? rc : make_manifest(i, err);
-	return rc ? rc : publish_image(ld, i, err);
+	return rc ? rc : found(ld, &i, err);
 }
 
 static int load_docker(struct load *ld, struct err *err)
@@ -430,7 +486,7 @@ static int oci_image(
 	if (buf_append(&i->raw_manifest, buf_head(raw), raw->len) < 0)
 		return err_set(err, ENOMEM, "load an image");
 	rc = oci_layers(ld, i, err);
-	return rc ? rc : publish_image(ld, i, err);
+	return rc ? rc : found(ld, &i, err);
 }
 
 static bool platform_fits(const struct index_entry *e)
@@ -482,7 +538,7 @@ static int load_oci(struct load *ld, struct err *err)
 	int rc = archive_document(ld->archive, "index.json", "index", &doc, err);
 
 	rc = rc ? rc : oci_index(ld, doc, "", 0, err);
-	if (rc == 0 && ld->done_count == 0)
+	if (rc == 0 && ld->found_count == 0)
 		rc = err_msg(err, ENOENT, "the archive has no image for linux/%s; it has %s",
 			manifest_architecture(), ld->offered);
 	return rc;
@@ -516,6 +572,10 @@ int image_load(struct cache *cache, int fd, const char *const *tags, size_t tag_
 		return rc;
 	ld.archive = archive;
 	rc = load_any(&ld, err);
+	rc = rc ? rc : publish_all(&ld, err);
+	for (size_t i = 0; i < ld.found_count; i++)
+		loaded_free(&ld.found[i]);
+	free(ld.found);
 	if (rc < 0) {
 		for (size_t i = 0; i < ld.done_count; i++)
 			image_free(ld.done[i]);

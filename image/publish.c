@@ -60,6 +60,13 @@ static int publish_fsmeta(struct cache *cache, const struct stack *s, bool rebui
 	return make_fsmeta(cache, s, ret_fd, err);
 }
 
+int image_merge(struct cache *cache, const struct image_parts *p, int *ret_fd, struct err *err)
+{
+	const struct stack s = { p->manifest_digest, p->layer_fd, p->layer_count };
+
+	return publish_fsmeta(cache, &s, false, ret_fd, NULL, err);
+}
+
 int image_mend(struct cache *cache, const char *canonical, struct image **ret, struct err *err)
 {
 	cleanup_image struct image *img = NULL;

@@ -212,6 +212,18 @@ def hostile(image):
     }
 
 
+def link_to_nothing():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = tarfile.LNKTYPE, "absent"
+        archive.addfile(info)
+    return out.getvalue()
+
+
+LINK_TO_NOTHING = link_to_nothing()
+
+
 def oci_loop():
     inner, members = images.index(), {"oci-layout": b"{}"}
     for _ in range(40):
@@ -226,6 +238,22 @@ def test_hostile(tool, image, name):
     line = tool.run("load", "-", input=archive, text=False).error()
     assert says in line
     assert not [f for f in tool.files() if f.endswith(".json") or f.startswith("tmp/")]
+
+
+@pytest.mark.parametrize("second", ["content", "name", "link"])
+def test_all_or_nothing(tool, image, second):
+    """What is wrong with the last image of an archive keeps the others from taking names, which may mean something already."""
+    before = tool.run("load", "-", input=docker_archive({"x:1": Image([tar({"old": b"o"})])}), text=False).ok()["digest"]
+    names = {f for f in tool.files() if f.endswith(".json")}
+    bad = Image([tar({"b": b"b"}), LINK_TO_NOTHING if second == "link" else tar({"c": b"c"})])
+    if second == "content":
+        bad.config["rootfs"]["diff_ids"][1] = digest(b"other")
+        bad.seal()
+    archive = docker_archive({"x:1": image, "A B" if second == "name" else "y:1": bad})
+    line = tool.run("load", "-", input=archive, text=False).error()
+    assert {"content": "has the content", "name": "invalid image reference", "link": "hard link"}[second] in line
+    assert {f for f in tool.files() if f.endswith(".json")} == names
+    assert tool.run("open", "x:1").ok()["digest"] == before
 
 
 @pytest.mark.parametrize("tool_name", ["gzip", "zstd"])
