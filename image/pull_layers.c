@@ -219,6 +219,9 @@ static int job_fail(struct job *j, int rc, const struct err *why, struct err *er
 {
 	if ((rc == -EBADMSG || rc == -ERANGE || rc == -E2BIG || rc == -EPROTO) && j->resumed)
 		return job_restart(j, why, err);
+	/* It went on behind an interruption of its own, which this registry cannot. */
+	if (rc == -ERANGE && !j->fresh)
+		return job_restart(j, why, err);
 	if (rc == -EBADMSG)
 		(void)cache_part_remove(j->p->cache, j->d->digest, NULL);
 	return err_msg(err, -rc, "layer %zu (%.19s): %s", j->layer + 1, j->d->digest, why->msg);

@@ -59,6 +59,23 @@ def test_ranges_ignored(fake, tool, image):
     assert tool.pull(ref).ok()["digest"] == image.digest
 
 
+def test_ranges_refused(fake, tool, image):
+    """416 to what was interrupted in this very pull: once more from the start, and no more often than that."""
+    def refuse(h, path):
+        if not h.headers.get("Range"):
+            return False
+        h.reply(416)
+        return True
+    ref = fake.add(image)
+    fake.hook(blob_path(image), cut_after(900_000), times=1)
+    fake.hook(blob_path(image), refuse)
+    assert tool.pull(ref).ok()["digest"] == image.digest
+    fake.hooks.clear()
+    fake.hook(blob_path(image), refuse)
+    fake.hook(blob_path(image), cut_after(900_000))
+    assert "answered 416" in tool.pull(ref, "force=1").error()
+
+
 def test_no_progress(fake, tool, image):
     """Without ranges the same bytes come again, however many: attempts are counted all the same."""
     def cut(h, path):
