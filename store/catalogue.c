@@ -232,12 +232,21 @@ static int is_wal(struct catalogue *c, struct err *err)
 	return rc < 0 ? rc : mode && strcmp(mode, "wal") == 0;
 }
 
+/* SQLite opens what it may not write for reading, and fails later with words about other files. */
+static int check_writable(const struct catalogue *c, struct err *err)
+{
+	if (faccessat(AT_FDCWD, c->path, W_OK, AT_EACCESS) == 0 || errno == ENOENT)
+		return 0;
+	return err_set(err, errno, "write the catalogue '%s'", c->path);
+}
+
 static int open_write(struct catalogue *c, const struct home *home, struct err *err)
 {
 	enum schema_state state = SCHEMA_NONE;
 	int rc = home_make(home->root, HOME_MODE, err);
 
 	rc = rc ? rc : home_make(home->db_dir, DB_DIR_MODE, err);
+	rc = rc ? rc : check_writable(c, err);
 	rc = rc ? rc
 		: open_db(c, c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
 			  home->settings.busy_timeout_s, err);

@@ -136,6 +136,21 @@ def test_no_home(toy, tmp_path, home_is, says):
     assert done.stderr.startswith("error: ") and says in done.stderr
 
 
+@pytest.mark.parametrize("args", [["load", "-i", "ARCHIVE"], ["image", "rm", "toy"], ["image", "prune", "-y"],
+                                  ["volume", "create", "v"], ["run", "toy"]], ids=lambda args: "-".join(args[:2]))
+def test_read_only_medium(toy, args):
+    """What has to write says what is in the way; what reads does not notice."""
+    if os.geteuid() != 0:
+        pytest.skip("impossible here: a read-only mount takes root")
+    subprocess.run(["mount", "--bind", "-o", "ro", toy.path, toy.path], check=True, timeout=DEADLINE)
+    try:
+        assert toy.ok("image", "ls", "-q") == "docker.io/library/toy:latest\n"
+        done = toy.run(*[str(toy.archive) if a == "ARCHIVE" else a for a in args])
+    finally:
+        subprocess.run(["umount", toy.path], check=True, timeout=DEADLINE)
+    assert done.returncode != 0 and done.stderr == f"error: write the catalogue '{toy.path}/db/msb.db': Read-only file system\n"
+
+
 def test_wherever_the_home_is(toy, tmp_path):
     for path in ("with space/\u00e9", "relative", "x" * 200):
         toy.env["MSB_HOME"] = path
