@@ -7,8 +7,12 @@
 json_t *json_document(const char *raw, size_t len, bool array, const char *what, struct err *err)
 {
 	json_error_t je;
-	json_t *doc = json_loadb(raw, len, JSON_REJECT_DUPLICATES, &je);
+	json_t *doc = len ? json_loadb(raw, len, JSON_REJECT_DUPLICATES, &je) : NULL;
 
+	if (!len) {
+		(void)err_msg(err, EBADMSG, "%s is empty", what);
+		return NULL;
+	}
 	if (!doc) {
 		(void)err_msg(err, EBADMSG, "%s is not valid JSON: line %d: %.100s", what, je.line,
 			je.text);

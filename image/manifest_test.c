@@ -58,7 +58,7 @@ static void test_refused_manifests(void **state)
 		int rc;
 		const char *says;
 	} cases[] = {
-		{ "", -EBADMSG, "JSON" },
+		{ "", -EBADMSG, "empty" },
 		{ "[]", -EBADMSG, "object" },
 		{ "{\"a\":1,\"a\":2}", -EBADMSG, "JSON" },
 		{ "{}", -EBADMSG, "schemaVersion" },
