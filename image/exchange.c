@@ -227,12 +227,39 @@ static void redirect(struct exchange *x, const char *location)
 	free(url);
 }
 
+/* Who answered: the endpoint, its token service, or where one of them sent us. free() it. */
+static char *answered_by(const struct exchange *x)
+{
+	cleanup_free char *first = x->q.path ? strdup(x->ep->host) : http_host_of(x->q.url);
+	cleanup_free char *last = x->foreign ? http_host_of(x->url) : NULL;
+	char *text = NULL;
+
+	if (!first)
+		return NULL;
+	if (!last)
+		return take_ptr(&first);
+	return asprintf(&text, "%s (where %s redirects to)", last, first) < 0 ? NULL : text;
+}
+
+static int refusal(struct exchange *x, const struct http_response *resp, int code)
+{
+	cleanup_free char *who = answered_by(x);
+
+	return err_msg(&x->err, code, "%s answered %ld%s%s%s", who ? who : x->ep->host,
+		resp->status, resp->message[0] ? " (" : "", resp->message,
+		resp->message[0] ? ")" : "");
+}
+
 static void unauthorized(struct exchange *x, const struct http_response *resp)
 {
 	int rc;
 
+	if (x->foreign) {
+		over(x, refusal(x, resp, EACCES));
+		return;
+	}
 	x->ep->private_peer |= resp->private_peer;
-	if (x->authorized || !x->q.path || x->foreign) {
+	if (x->authorized || !x->q.path) {
 		over(x, err_msg(&x->err, EACCES,
 				"%s refused access to %s%s%s (wrong credentials, or no such "
 				"repository)",
@@ -247,12 +274,6 @@ static void unauthorized(struct exchange *x, const struct http_response *resp)
 		over(x, rc);
 	else
 		start(x);
-}
-
-static int refusal(struct exchange *x, const struct http_response *resp, int code)
-{
-	return err_msg(&x->err, code, "%s answered %ld%s%s%s", x->ep->host, resp->status,
-		resp->message[0] ? " (" : "", resp->message, resp->message[0] ? ")" : "");
 }
 
 /* Perhaps it answers otherwise the next time, unless that is too far off. */

@@ -280,14 +280,21 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 	return t->body_error < 0 ? 0 : len;
 }
 
-static char *host_of(const char *url)
+char *http_host_of(const char *url)
 {
-	const char *start = strstr(url, "://");
-	size_t len;
+	const char *start = strstr(url, "://"), *at;
+	char *host = NULL;
+	size_t scheme, len;
 
 	start = start ? start + 3 : url;
-	len = (size_t)(start - url) + strcspn(start, "/?#");
-	return strndup(url, len);
+	scheme = (size_t)(start - url);
+	len = strcspn(start, "/?#");
+	at = memrchr(start, '@', len);
+	if (at)
+		len -= (size_t)(at + 1 - start);
+	if (asprintf(&host, "%.*s%.*s", (int)scheme, url, (int)len, at ? at + 1 : start) < 0)
+		return NULL;
+	return host;
 }
 
 static int add_header(struct http_transfer *t, const char *name, const char *value)
@@ -386,7 +393,7 @@ static int prepare(struct http_transfer *t, const struct http_request *q)
 		return -ENOMEM;
 	if (q->form)
 		t->form = strdup(q->form);
-	t->host = host_of(q->url);
+	t->host = http_host_of(q->url);
 	if (!t->host || (q->form && !t->form))
 		return -ENOMEM;
 	if (curl_easy_setopt(t->easy, CURLOPT_URL, q->url) != CURLE_OK || set_proxy(t, q->url) < 0)

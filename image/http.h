@@ -98,6 +98,9 @@ bool http_done(const struct http_transfer *t);
 int http_result(const struct http_transfer *t, struct err *err);
 const struct http_response *http_response(const struct http_transfer *t);
 
+/* http_host_of() - "https://host:port" of a URL, for errors: no user, no password. free() it. */
+char *http_host_of(const char *url);
+
 /* http_retryable() - may the same request do better later, after @rc from http_result()? */
 bool http_retryable(int rc);
 

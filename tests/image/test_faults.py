@@ -308,6 +308,22 @@ def test_redirect_without_credentials(fake, other, tool, image):
     assert other.requests and not [h for _, h in other.requests if "Authorization" in h]
 
 
+def test_refused_where_it_redirects_to(fake, other, tool, image):
+    """Who said no is named, without the password that was in the URL."""
+    ref = fake.add(image)
+    fake.hook("/blobs/", lambda h, path: h.reply(307, b"", Location=f"http://joe:hidden@{other.host}{path}"))
+    for status in (401, 403, 429):
+        other.hooks.clear()
+        other.hook("/blobs/", lambda h, path, status=status: h.reply(status, b"expired"))
+        line = tool.pull(ref, "attempts=1").error()
+        assert f"http://{other.host} (where {fake.host} redirects to) answered {status}" in line and "hidden" not in line
+    dead = servers.free_port()
+    fake.hooks.clear()
+    fake.hook("/blobs/", lambda h, path: h.reply(307, b"", Location=f"http://joe:hidden@127.0.0.1:{dead}/"))
+    line = tool.pull(ref, "attempts=1").error()
+    assert f"http://127.0.0.1:{dead}: " in line and "hidden" not in line
+
+
 def test_private_redirect(fake, other, tool, image):
     """A registry of one's own may redirect to such a host, also on a connection that was there already."""
     ref = fake.add(image)
