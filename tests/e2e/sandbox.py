@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running msb: processes found by parentage (never by name), every wait with a deadline, output kept for the report."""
 import dataclasses
+import glob
 import os
 import pathlib
 import queue
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -127,6 +129,18 @@ class Running:
         found = descendants(self.popen.pid)
         self.seen.update(found)
         return found
+
+    def nameless_file(self, size):
+        """The file without a name that takes what is written: /proc/PID/fd/N of whoever has it. None: no such file."""
+        for process in self.processes():
+            for fd in glob.glob(f"/proc/{process.pid}/fd/*"):
+                try:
+                    st = os.stat(fd)
+                except OSError:
+                    continue
+                if stat.S_ISREG(st.st_mode) and st.st_size == size and st.st_nlink == 0:
+                    return pathlib.Path(fd)
+        return None
 
     def wait(self, seconds=BOOT):
         try:

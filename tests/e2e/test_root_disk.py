@@ -2,7 +2,6 @@
 """What the root of an image is written to: layers with a disk of the machine's own over them, or one disk."""
 import os
 import pathlib
-import stat
 import subprocess
 import time
 
@@ -84,19 +83,6 @@ def test_flat_image_goes_with_its_image(msb, tmp_path, home):
     assert not list((tmp_path / "cache/flat").glob("*.ext4*")), "left behind"
 
 
-def upper_of(running, size):
-    """The file without a name that takes the writes: /proc/PID/fd/N of whoever has it."""
-    for process in running.processes():
-        for fd in pathlib.Path(f"/proc/{process.pid}/fd").iterdir():
-            try:
-                st = fd.stat()
-            except OSError:
-                continue
-            if stat.S_ISREG(st.st_mode) and st.st_size == size and st.st_nlink == 0:
-                return fd
-    raise AssertionError("nobody has the root disk open")
-
-
 @pytest.mark.engine
 def test_space_of_deleted_files_returns_from_the_root_disk(msb, home):
     """2 GiB written in the root and deleted: the host has them back while the machine still runs."""
@@ -104,7 +90,7 @@ def test_space_of_deleted_files_returns_from_the_root_disk(msb, home):
              "echo deleted; read go"
     running = msb.start_run("--root-disk", "3G", "busybox", "--", "sh", "-c", script, env=home)
     running.wait_for(b"written\n", 300)
-    upper = upper_of(running, 3 << 30)
+    upper = running.nameless_file(3 << 30)
     assert upper.stat().st_blocks * 512 >= 2048 * MIB
     running.write(b"\n")
     running.wait_for(b"deleted\n", 300)
