@@ -114,4 +114,12 @@ int kernel_parse_raw(struct kernel *kernel, const struct kernel_src *src, struct
  */
 uint32_t kernel_find_pvh(const uint8_t *data, size_t len);
 
+/*
+ * kernel_find_version() - which Linux the parsed file @kernel says it is: by the header of a
+ * bzImage, else by the banner in its segments (64 MiB at most are read)
+ * @ret: zeros if it does not say, or says no version
+ */
+void kernel_find_version(
+	const struct kernel *kernel, const struct kernel_src *src, struct vm_kernel_version *ret);
+
 #endif

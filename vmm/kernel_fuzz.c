@@ -34,10 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(parsers); i++) {
 		struct kernel k = { .fd = -1 };
+		struct vm_kernel_version version;
 		struct err err = ERR_INIT;
 
-		if (parsers[i](&k, &src, &err) == 0)
-			check(&k, &src);
+		if (parsers[i](&k, &src, &err) < 0)
+			continue;
+		check(&k, &src);
+		kernel_find_version(&k, &src, &version);
 	}
 	(void)kernel_format_guess(&src);
 	(void)kernel_find_pvh(data, len);

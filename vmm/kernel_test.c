@@ -211,6 +211,104 @@ static void bzimage_refuses_bad_headers(void **state)
 		assert_int_equal(bz_parse(g, len, &parsed), -ENOEXEC);
 }
 
+/* ---- Versions ---- */
+
+static void expect_version(const uint8_t *f, size_t len, unsigned major, unsigned minor)
+{
+	struct kernel_src src = { .fd = -1, .mem = f, .size = len };
+	struct vm_kernel_version v = { 77, 77 };
+	struct kernel k;
+
+	assert_int_equal(bz_parse(f, len, &k), 0);
+	kernel_find_version(&k, &src, &v);
+	assert_int_equal(v.major, major);
+	assert_int_equal(v.minor, minor);
+}
+
+#define BZ_TEXT (0x200 + 0x600)
+
+static void bz_say(uint8_t *f, const char *text, size_t len)
+{
+	bz_init(f);
+	store_le16(f + 0x20e, BZ_TEXT - 0x200);
+	memset(f + BZ_TEXT, 'x', 300);
+	memcpy(f + BZ_TEXT, text, len);
+}
+
+static void bzimage_says_its_version(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned major, minor;
+	} cases[] = { { "5.10.0-28-amd64 (debian-kernel@lists.debian.org) #1 SMP", 5, 10 },
+		{ "6.4.0", 6, 4 }, { "6.4", 6, 4 }, { "6.4-rc1+ (x", 6, 4 }, { "2.6.32 ", 2, 6 },
+		{ "999.999+", 999, 999 }, { "", 0, 0 }, { "6", 0, 0 }, { "6.", 0, 0 },
+		{ ".4", 0, 0 }, { "0.4.1", 0, 0 }, { "6x4", 0, 0 }, { "6.4x", 0, 0 },
+		{ "-6.4", 0, 0 }, { " 6.4", 0, 0 }, { "6.1000", 0, 0 }, { "4294967297.4", 0, 0 } };
+	uint8_t f[8192];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		bz_say(f, cases[i].text, strlen(cases[i].text) + 1);
+		expect_version(f, sizeof(f), cases[i].major, cases[i].minor);
+	}
+}
+
+/* The offset leads anywhere; the text may have no end, or be the end of the file. */
+static void bzimage_lies_about_its_version(void **state)
+{
+	static const uint16_t offsets[] = { 0, 1, 0x1d00, 0x1dfe, 0x1dff, 0x1e00, 0x1e01, 0xffff };
+	uint8_t f[8192], digits[300];
+
+	for (size_t i = 0; i < ARRAY_LEN(offsets); i++) {
+		bz_init(f);
+		store_le16(f + 0x20e, offsets[i]);
+		expect_version(f, sizeof(f), 0, 0);
+	}
+	memset(digits, '6', sizeof(digits));
+	bz_say(f, (const char *)digits, sizeof(digits));
+	expect_version(f, sizeof(f), 0, 0);
+	bz_init(f);
+	memcpy(f + sizeof(f) - 4, "6.12", 4);
+	store_le16(f + 0x20e, sizeof(f) - 4 - 0x200);
+	expect_version(f, sizeof(f), 0, 0);
+	memcpy(f + sizeof(f) - 5, "6.12.", 5);
+	store_le16(f + 0x20e, sizeof(f) - 5 - 0x200);
+	expect_version(f, sizeof(f), 6, 12);
+}
+
+static struct vm_kernel_version raw_version(const uint8_t *data, size_t len)
+{
+	struct kernel_src src = { .fd = -1, .mem = data, .size = len };
+	struct vm_kernel_version v;
+	struct kernel k = { .fd = -1 };
+
+	assert_int_equal(kernel_parse_raw(&k, &src, NULL), 0);
+	kernel_find_version(&k, &src, &v);
+	return v;
+}
+
+/* At every place around the border of what is read at once. */
+static void banner_is_found_anywhere(void **state)
+{
+	static const char banner[] = "Linux version 5.10.0-28-amd64 (a@b) (gcc) #1 SMP";
+	const size_t len = 200000;
+	uint8_t *data = calloc(1, len);
+
+	assert_non_null(data);
+	memcpy(data + 100, "Linux version %s (%s@%s)", 24);
+	memcpy(data + 200, "Linux version 4.4 or newer", 26);
+	assert_int_equal(raw_version(data, len).major, 0);
+	for (size_t at = (64 << 10) - 300; at < (64 << 10) + 10; at++) {
+		memcpy(data + at, banner, sizeof(banner));
+		assert_int_equal(raw_version(data, len).major, 5);
+		assert_int_equal(raw_version(data, len).minor, 10);
+		memset(data + at, 0, sizeof(banner));
+	}
+	memcpy(data + len - 20, banner, 20);
+	assert_int_equal(raw_version(data, len).major, 0);
+	free(data);
+}
+
 /* ---- Opening ---- */
 
 static void write_temp(char *path, const void *data, size_t len)
@@ -241,6 +339,24 @@ static void format_is_guessed(void **state)
 	cfg.format = VM_KERNEL_BZIMAGE;
 	assert_int_equal(kernel_open(&cfg, &k, NULL), -ENOEXEC);
 	assert_int_equal(unlink(path), 0);
+}
+
+static void version_of_a_file(void **state)
+{
+	char path[] = "/tmp/kernel_test.XXXXXX";
+	struct vm_kernel_version v;
+	uint8_t f[8192];
+
+	assert_int_equal(vm_kernel_version(&(struct vm_kernel){ 0 }, &v, NULL), 0);
+	assert_int_equal(v.major, 0);
+	assert_int_equal(
+		vm_kernel_version(&(struct vm_kernel){ .path = "/no/such" }, &v, NULL), -ENOENT);
+	bz_say(f, "6.3.13", 7);
+	write_temp(path, f, sizeof(f));
+	assert_int_equal(vm_kernel_version(&(struct vm_kernel){ .path = path }, &v, NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(v.major, 6);
+	assert_int_equal(v.minor, 3);
 }
 
 static void expect_open(const struct vm_kernel *cfg, int code, const char *words)
@@ -315,6 +431,10 @@ int main(void)
 		cmocka_unit_test(pvh_note_is_found_only_when_whole),
 		cmocka_unit_test(bzimage_gives_entry_and_header),
 		cmocka_unit_test(bzimage_refuses_bad_headers),
+		cmocka_unit_test(bzimage_says_its_version),
+		cmocka_unit_test(bzimage_lies_about_its_version),
+		cmocka_unit_test(banner_is_found_anywhere),
+		cmocka_unit_test(version_of_a_file),
 		cmocka_unit_test(format_is_guessed),
 		cmocka_unit_test(open_errors_name_the_object),
 		cmocka_unit_test(bundle_is_found_and_checked),

@@ -41,6 +41,19 @@ struct vm_kernel {
 	const char *library;
 };
 
+/* struct vm_kernel_version - 6 and 12 of "6.12.91"; zeros: not known */
+struct vm_kernel_version {
+	unsigned major, minor;
+};
+
+/*
+ * vm_kernel_version() - which Linux a kernel file says it is; nothing but its version is believed
+ * Return: 0 and *ret, zeros for the bundle (NULL path) and for files that do not say; -ENOENT,
+ * -ENOEXEC, -errno: it cannot be opened or is no kernel, as vm_new() would say
+ */
+int vm_kernel_version(
+	const struct vm_kernel *kernel, struct vm_kernel_version *ret, struct err *err);
+
 /*
  * struct vm_console - one port of the console device, in order; port 0 is hvc0
  * @name:	  port name seen in /sys/class/virtio-ports; NULL for none
