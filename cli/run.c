@@ -340,6 +340,8 @@ static int start(struct run *r, struct err *err)
 
 	rc = phases_start(&r->phases, r->args.timings, r->args.phases, err);
 	if (rc == 0)
+		rc = setup_suit_kernel(&r->args, err);
+	if (rc == 0)
 		rc = setup_prepare(&r->setup, &r->args, err);
 	if (rc == 0)
 		rc = run_command_make(&r->args, setup_config(&r->setup), r->tty, &r->command, err);

@@ -68,6 +68,13 @@ struct run_setup {
 	unsigned n_dirs, n_files, n_disk_mounts, n_tmpfs;
 };
 
+/*
+ * setup_suit_kernel() - before setup_prepare(): where the user's own kernel is known to be too old
+ * for an image of layers, the root becomes a flat one, unless something else was asked for
+ * Return: 0; -EINVAL it was; -errno the kernel cannot be opened
+ */
+int setup_suit_kernel(struct run_args *args, struct err *err);
+
 /* setup_prepare() - open everything. Return: 0; -errno (setup_release() is still to be called). */
 int setup_prepare(struct run_setup *s, const struct run_args *args, struct err *err);
 void setup_release(struct run_setup *s);

@@ -26,6 +26,12 @@
 #define UPPER_DIR UPPER_FS "/upper"
 #define WORK_DIR  UPPER_FS "/work"
 
+/* Where EROFS has what it is made of: docs of the kernel, filesystems/erofs */
+#define EROFS_MAGIC	    0xe0f5e1e2u
+#define EROFS_SB_POS	    1024
+#define EROFS_SB_LEN	    128
+#define EROFS_EXTRA_DEVICES 86
+
 /* Of names and of each value: the kernel's own limit, linux/limits.h. */
 #define XATTRS_MAX 65536
 
@@ -80,6 +86,16 @@ static int make_dirs(void)
 	return 0;
 }
 
+/* An image that was merged from layers has a table of them as its devices. */
+static bool has_layers(const char *node)
+{
+	cleanup_fd int fd = open(node, O_RDONLY | O_CLOEXEC);
+	uint8_t sb[EROFS_SB_LEN];
+
+	return fd >= 0 && pread(fd, sb, sizeof(sb), EROFS_SB_POS) == (ssize_t)sizeof(sb) &&
+	       load_le32(sb) == EROFS_MAGIC && load_le16(sb + EROFS_EXTRA_DEVICES);
+}
+
 static int mount_lower(const struct block_root *root, struct err *err)
 {
 	char node[DISK_PATH_MAX];
@@ -89,11 +105,17 @@ static int mount_lower(const struct block_root *root, struct err *err)
 		return err_wrap(err, "mount EROFS image");
 	if (mount(node, LOWER, "erofs", MS_RDONLY, NULL) == 0)
 		return 0;
-	if (errno == EINVAL || errno == EUCLEAN)
+	ret = errno;
+	if (has_layers(node))
+		return err_msg(err, ret,
+			"mount EROFS image: this kernel cannot read its layers as one disk (%s): "
+			"Linux 6.4 with EROFS can, --root-disk flat does without",
+			strerror(ret));
+	if (ret == EINVAL || ret == EUCLEAN)
 		return err_msg(err, EINVAL,
 			"mount EROFS image: the disk holds no EROFS file system that this kernel "
 			"can read");
-	return err_set(err, errno, "mount EROFS image");
+	return err_set(err, ret, "mount EROFS image");
 }
 
 static int mount_upper(const struct root_upper *upper, struct err *err)
@@ -181,9 +203,13 @@ static int mount_overlay(struct err *err)
 	if (ret < 0)
 		return err_set(err, ret, "give the root directory what the image says of it");
 	if (mount("overlay", NEW_ROOT, "overlay", 0,
-		    "lowerdir=" LOWER ",upperdir=" UPPER_DIR ",workdir=" WORK_DIR) < 0)
-		return err_set(err, errno, "lay the writable file system over the image");
-	return 0;
+		    "lowerdir=" LOWER ",upperdir=" UPPER_DIR ",workdir=" WORK_DIR) == 0)
+		return 0;
+	if (errno == ENODEV)
+		return err_msg(err, ENODEV,
+			"this kernel has no overlay file system to make the image writable with; "
+			"an image of a registry can do without by --root-disk flat");
+	return err_set(err, errno, "lay the writable file system over the image");
 }
 
 static int build_image(const struct block_root *root, int *ret_upper_fd, struct err *err)
