@@ -54,7 +54,7 @@ static int run(int argc, char **argv)
 	rc = rc ? rc : store_open(CATALOGUE_WRITE, &store, &err);
 	rc = rc ? rc : pull_image(&store, argv[4], &options, false, &image, &err);
 	if (rc == 0 && strcmp(argv[3], IMAGE_FETCH_FLAT) == 0)
-		rc = image_make_flat(store.cache, image, &flat_fd, &err);
+		rc = image_make_flat(store.cache, image, false, NULL, &flat_fd, &err);
 	if (rc == 0)
 		err_clear(&err); /* of what went well in the end */
 	return report(&err);

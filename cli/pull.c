@@ -16,9 +16,10 @@
 
 #define PASSWORD_MAX 4096
 
+/* @flat: the form that --root-disk flat starts from, too */
 struct pull_args {
 	struct image_pull_options options;
-	bool quiet, password_stdin;
+	bool quiet, password_stdin, flat;
 };
 
 static int set_force(void *target, const char *value, struct err *err)
@@ -57,11 +58,26 @@ static int set_password_stdin(void *target, const char *value, struct err *err)
 	return 0;
 }
 
+/* Layers and their merged metadata are what any form is made of: they are there with each. */
+static int set_materialize(void *target, const char *value, struct err *err)
+{
+	bool flat = strcmp(value, "flat") == 0 || strcmp(value, "all") == 0;
+
+	if (!flat && strcmp(value, "layered") != 0)
+		return err_msg(
+			err, EDOM, "unknown form '%s': there are layered, flat and all", value);
+	((struct pull_args *)target)->flat = flat;
+	return 0;
+}
+
 static const struct option_row rows[] = {
 	{ 'f', "force", NULL, "download it even if it is in the cache", set_force },
 	{ 'q', "quiet", NULL, "say nothing but errors", set_quiet },
 	{ 0, "insecure", NULL, "talk plain HTTP to its registry", set_insecure },
 	{ 0, "ca-certs", "FILE", "trust these certificates too (PEM)", set_ca_certs },
+	{ 0, "materialize", "FORM",
+		"layered (default), flat: also as --root-disk flat starts from, or all",
+		set_materialize },
 	{ 'u', "username", "USER", "sign in as this user; needs --password-stdin", set_username },
 	{ 0, "password-stdin", NULL, "read the password from standard input", set_password_stdin },
 	{ 0 },
@@ -125,6 +141,21 @@ int pull_image(struct store *store, const char *reference, struct image_pull_opt
 	return rc;
 }
 
+/* The image is pulled and recorded; if this fails it stays, and the next try needs no network. */
+static int materialize_flat(struct store *store, const struct image *image, bool force,
+	bool *ret_cached, struct err *err)
+{
+	cleanup_fd int fd = -1;
+	bool made;
+	int rc = image_make_flat(store->cache, image, force, &made, &fd, err);
+
+	if (rc < 0)
+		image_explain_full(store, err);
+	else if (made)
+		*ret_cached = false;
+	return rc;
+}
+
 static int pull(struct pull_args *a, const char *reference, bool *ret_cached, struct err *err)
 {
 	cleanup_store struct store store = { 0 };
@@ -135,11 +166,12 @@ static int pull(struct pull_args *a, const char *reference, bool *ret_cached, st
 	if (rc < 0)
 		return rc;
 	rc = image_record(&store, image, err);
-	if (rc < 0)
+	if (rc < 0) {
 		image_drop(&store, &image, 1);
-	else
-		*ret_cached = image->was_cached;
-	return rc;
+		return rc;
+	}
+	*ret_cached = image->was_cached;
+	return a->flat ? materialize_flat(&store, image, a->options.force, ret_cached, err) : 0;
 }
 
 static int run(int argc, char **argv)

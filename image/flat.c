@@ -24,16 +24,27 @@ static int make(struct cache *cache, const struct image *img, int *ret_fd, struc
 	return rc < 0 ? err_wrap(err, "make a flat image") : 0;
 }
 
-int image_make_flat(struct cache *cache, const struct image *img, int *ret_fd, struct err *err)
+static bool is_there(struct cache *cache, const struct image *img, bool rebuild, int *ret_fd)
+{
+	return !rebuild && cache_artifact_open(cache, CACHE_FLAT, img->manifest_digest, ret_fd,
+				   NULL, NULL) == 0;
+}
+
+int image_make_flat(struct cache *cache, const struct image *img, bool rebuild, bool *ret_made,
+	int *ret_fd, struct err *err)
 {
 	cleanup_lock struct lock lock = LOCK_INIT;
-	const char *digest = img->manifest_digest;
 	int rc;
 
-	if (cache_artifact_open(cache, CACHE_FLAT, digest, ret_fd, NULL, NULL) == 0)
+	if (ret_made)
+		*ret_made = false;
+	if (is_there(cache, img, rebuild, ret_fd))
 		return 0;
-	rc = cache_lock_artifact(cache, CACHE_FLAT, digest, IMAGE_LOCK_MS, &lock, err);
-	if (rc < 0 || cache_artifact_open(cache, CACHE_FLAT, digest, ret_fd, NULL, NULL) == 0)
+	rc = cache_lock_artifact(
+		cache, CACHE_FLAT, img->manifest_digest, IMAGE_LOCK_MS, &lock, err);
+	if (rc < 0 || is_there(cache, img, rebuild, ret_fd))
 		return rc;
+	if (ret_made)
+		*ret_made = true;
 	return make(cache, img, ret_fd, err);
 }

@@ -195,10 +195,13 @@ int image_pull(struct cache *cache, const char *reference, const struct image_pu
 /*
  * image_make_flat() - the whole image as one ext4 file system (image/merge.h, merge_flat()), in the
  * cache as CACHE_FLAT under its manifest's digest; made unless it is there
+ * @rebuild: make it even if it is there; who uses the old one keeps that
+ * @ret_made: it was not there, or made anew; may be NULL
  * @ret_fd: open for reading and marked as in use; the caller's
  * Return: 0; -E2BIG there is something in it that ext4 cannot say; -errno
  */
-int image_make_flat(struct cache *cache, const struct image *img, int *ret_fd, struct err *err);
+int image_make_flat(struct cache *cache, const struct image *img, bool rebuild, bool *ret_made,
+	int *ret_fd, struct err *err);
 
 /*
  * image_load() - import the images of an archive: one made by `docker save` or of an OCI layout

@@ -9,7 +9,8 @@
  *	vmdk/<manifest>.vmdk       upstream's descriptor     kind CACHE_VMDK: never made here, since
  *				   it has absolute paths; upstream makes it again when it is missing
  *	flat/<manifest>.ext4       the whole image as one     kind CACHE_FLAT: made for the first
- *				   ext4 file system	      sandbox that wants its root so
+ *				   ext4 file system	      sandbox that wants its root so, or
+ *							      by msb pull --materialize flat
  *	tmp/<blob>.part            a download		     and whatever is being made
  *
  * Rules that make it safe to kill any process at any time, and to collect garbage beside pulls:

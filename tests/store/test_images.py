@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images on the command line: load, save, list, tag, remove, prune; the cache below."""
+import contextlib
 import fcntl
+import hashlib
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
 
-from conftest import archive, files, layer
+from conftest import archive, files, images, layer
 
 ETC = layer({"etc/hostname": b"toy\n"})
 BIN = layer({"bin/sh": b"x" * 70000})
@@ -133,3 +136,72 @@ def test_loads_that_are_killed_beside_prunes(toy, tmp_path):
     toy.ok("save", "-o", tmp_path / "out.tar", "big:1")
     toy.ok("image", "prune", "-y")
     assert [f for f in files(toy.path / "cache") if not f.endswith(".lock")] == []
+
+
+def flat_images(home):
+    return sorted((home.path / "cache/flat").glob("*.ext4"))
+
+
+def data_digest(path):
+    """Of a sparse file: what it has, and where."""
+    digest, at = hashlib.sha256(), 0
+    with open(path, "rb") as file, contextlib.suppress(OSError):  # ENXIO: no more data
+        while True:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            digest.update(f"{start} {at}".encode() + os.pread(file.fileno(), at - start, start))
+    return digest.digest(), path.stat().st_size
+
+
+def test_pull_that_makes_the_flat_form(home):
+    """At pull time what --root-disk flat would make at its first run: once, always the same, gone with the image."""
+    with images(home, ETC, BIN) as host:
+        home.ok("pull", "-q", "--materialize", "layered", f"{host}/toy")
+        assert not flat_images(home)
+        made = home.run("pull", "--materialize", "flat", f"{host}/toy")
+        assert made.returncode == 0 and "already cached" not in made.stderr, made.stderr
+        image, = flat_images(home)
+        first, inode = data_digest(image), image.stat().st_ino
+        checked = subprocess.run(["/sbin/e2fsck", "-fn", image], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout
+        listing = subprocess.run(["/sbin/debugfs", "-R", "cat /etc/hostname", image], capture_output=True, check=True)
+        assert listing.stdout == b"toy\n"
+        again = home.run("pull", "--materialize=all", f"{host}/toy")
+        assert again.returncode == 0 and "already cached" in again.stderr
+        # The run fails before there is a machine: the image needs more. It has found what the pull made.
+        small = home.run("run", "--root-disk", "flat:1M", f"{host}/toy", "--", "true")
+        assert small.returncode == 1 and "are too few for the image" in small.stderr, small.stderr
+        assert image.stat().st_ino == inode
+        home.ok("pull", "-q", "-f", "--materialize", "all", f"{host}/toy")
+        assert image.stat().st_ino != inode and data_digest(image) == first
+        os.truncate(image, 0)
+        home.ok("pull", "-q", "--materialize", "all", f"{host}/toy")
+        assert data_digest(image) == first, "damage is mended"
+        home.ok("image", "rm", f"{host}/toy")
+        assert not flat_images(home)
+        home.ok("pull", "-q", "--materialize", "flat", f"{host}/toy")
+        assert len(flat_images(home)) == 1
+        assert home.json("image", "prune", "-y")["bytes_reclaimed"] > len(BIN)
+        assert not flat_images(home)
+
+
+def test_pull_of_no_such_form(home):
+    wrong = home.run("pull", "--materialize", "squashed", "toy")
+    assert wrong.returncode == 1 and "'squashed'" in wrong.stderr and len(wrong.stderr.splitlines()) == 1, wrong.stderr
+
+
+def test_pulls_of_the_flat_form_that_are_killed(home):
+    """SIGKILL at any moment: no image, or all of it, and nothing else once pruned."""
+    with images(home, layer({f"f{i}": random.randbytes(1 << 20) for i in range(24)})) as host:
+        for i in range(6):
+            process = home.start("pull", "-q", "--materialize", "flat", f"{host}/big")
+            time.sleep(i / 20)  # not waited for: any moment is as good
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            for image in flat_images(home):
+                checked = subprocess.run(["/sbin/e2fsck", "-fn", image], capture_output=True, check=False)
+                assert checked.returncode == 0, checked.stdout
+        home.ok("pull", "-q", "--materialize", "flat", f"{host}/big")
+        assert len(flat_images(home)) == 1
+        home.ok("image", "prune", "-y")
+        assert [f for f in files(home.path / "cache") if not f.endswith(".lock")] == []
