@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A hostile vmdk: as a descriptor, and as a file that is opened and read. */
+/* A hostile vmdk: as a descriptor, and as a file that is opened and read; and what is on a disk. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "block/block.h"
+#include "block/probe.h"
 #include "block/vmdk.h"
 #include "lib/log.h"
 
@@ -28,6 +29,22 @@ static void parse(const uint8_t *data, size_t len)
 	vmdk_desc_release(&desc);
 }
 
+/* As a raw image, what is on it. */
+static void probe(int fd)
+{
+	struct block_content content;
+	struct err err = ERR_INIT;
+	struct block *b = NULL;
+	const char *type;
+
+	if (block_raw_open(fd, true, &b, &err) < 0 || block_probe(b, &content, &err) < 0)
+		abort();
+	type = block_content_type(&content);
+	if (type && !block_content_has(&content, type))
+		abort();
+	block_free(b);
+}
+
 static void use(const uint8_t *data, size_t len)
 {
 	struct block_config cfg = { .format = BLOCK_VMDK, .dir_fd = -1, .read_only = true };
@@ -44,6 +61,7 @@ static void use(const uint8_t *data, size_t len)
 			(void)block_read(b, &iov, 1, b->size / READS * i);
 		block_free(b);
 	}
+	probe(cfg.fd);
 	close(cfg.fd);
 }
 

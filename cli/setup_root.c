@@ -150,7 +150,7 @@ static int root_disk(struct run_setup *s, const struct run_args *args, struct er
 	struct setup_disk *disk = setup_open_disk(
 		s, "root", args->image, disk_format_of(args->image), !image, &args->backing, err);
 
-	if (!disk)
+	if (!disk || setup_check_content(disk, args->fstype, err) < 0)
 		return err_wrap(err, "root file system");
 	if (image) {
 		s->root.kind = text_of("oci-erofs");

@@ -114,7 +114,7 @@ def test_disk_image_as_root(msb, tmp_path):
     second = msb.sh(root, "cat /kept", "--fstype", "ext4")
     assert (second.code, second.out) == (0, b"kept\n"), second.err
     refused = msb.sh(root, "true", "--fstype", "xfs")
-    assert refused.code == 1 and "root disk" in one_line_error(refused)
+    assert refused.code == 1 and "no xfs file system, but ext4" in one_line_error(refused)
 
 
 @pytest.mark.engine
@@ -234,6 +234,42 @@ def test_images_that_cannot_be_mounted(msb, busybox, tmp_path):
     broken = msb.sh(busybox, "true", "--mount-disk", f"{tmp_path / 'x.qcow2'}:/d")
     assert broken.code == 1
     one_line_error(broken)
+
+
+def test_roots_with_nothing_to_boot(msb, tmp_path):
+    """Said before there is a machine, whatever the format."""
+    def refused(image, *words, options=()):
+        result = msb.run("--phases", tmp_path / "phases", *options, image, "--", "true")
+        error = one_line_error(result)
+        assert result.code == 1 and str(image) in error and all(word in error for word in words), error
+        assert "machine-ended" not in (tmp_path / "phases").read_text()
+
+    raw, qcow2, vmdk = tmp_path / "a.raw", tmp_path / "a.qcow2", tmp_path / "a.vmdk"
+    raw.write_bytes(b"")
+    refused(raw, "is empty")
+    raw.write_bytes(bytes(MIB))
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+    qemu_img("convert", "-f", "raw", "-O", "vmdk", raw, vmdk)
+    for image in raw, qcow2, vmdk:
+        refused(image, "is empty")
+    table = bytearray(MIB)
+    table[446:462] = bytes([0x80, 0, 0, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 100, 0, 0, 0])
+    table[510:512] = b"\x55\xaa"
+    raw.write_bytes(table)
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+    for image in raw, qcow2:
+        refused(image, "partition table (MBR)")
+    table[512:520] = b"EFI PART"
+    raw.write_bytes(table)
+    refused(raw, "partition table (GPT)")
+    raw.write_bytes(os.urandom(1) * 100 + b"no file system" * 10000)
+    refused(raw, "--fstype")
+    refused(raw, "no ext4 file system", options=["--fstype", "ext4"])
+    qcow2.write_bytes(bytes(MIB))
+    refused(qcow2)
+    # What only the guest's kernel may know is left to it.
+    unknown = msb.run("--fstype", "ntfs", raw, "--", "true")
+    assert unknown.code == 1 and "'ntfs'" in one_line_error(unknown), unknown.err
 
 
 @pytest.mark.parametrize("options", [
