@@ -303,6 +303,7 @@ static int start_session(struct run *r, struct err *err)
 			.args = { c->argv + 1, c->argc - 1 },
 			.env = { c->env, c->n_env },
 			.cwd = c->cwd,
+			.make_cwd = c->make_cwd,
 			.user = c->user,
 			.tty = r->tty,
 		},

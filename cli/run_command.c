@@ -125,6 +125,14 @@ static struct text choose(const char *asked, const char *image)
 	return image && *image ? text_of(image) : text_of(NULL);
 }
 
+/* An image may name a folder that is in none of its layers. One that the user named and that is not
+ * there is a mistake, as it is to upstream, and making it would hide that. */
+static void set_cwd(struct run_command *c, const char *asked, const char *image)
+{
+	c->cwd = choose(asked, image);
+	c->make_cwd = c->cwd.s && image && strcmp(c->cwd.s, image) == 0;
+}
+
 /* Better said now than by the guest. */
 static int check_texts(const struct text *t, size_t n, const char *what, struct err *err)
 {
@@ -159,7 +167,7 @@ int run_command_make(const struct run_args *args, const struct image_config *con
 		return err_set(err, rc, "prepare command");
 	}
 	set_stop_signal(ret, config);
-	ret->cwd = choose(args->workdir, config ? config->working_dir : NULL);
+	set_cwd(ret, args->workdir, config ? config->working_dir : NULL);
 	ret->user = choose(args->user, config ? config->user : NULL);
 	rc = check(ret, err);
 	if (rc < 0)

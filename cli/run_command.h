@@ -11,12 +11,14 @@
  * @argv: never empty
  * @env:  "K=V", of the image first; later ones win
  * @cwd, @user: none if nobody said so
+ * @make_cwd: the image says so, and is not wrong when the folder is missing
  * @stop_signal: what SIGTERM to msb becomes
  */
 struct run_command {
 	struct text *argv, *env;
 	size_t argc, n_env;
 	struct text cwd, user;
+	bool make_cwd;
 	int stop_signal;
 	char term[128];
 };

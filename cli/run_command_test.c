@@ -42,6 +42,7 @@ static void takes_what_the_image_says(void **state)
 	assert_string_equal(c.argv[2].s, "image-word");
 	assert_int_equal(c.n_env, 2);
 	assert_string_equal(c.cwd.s, "/srv");
+	assert_true(c.make_cwd);
 	assert_string_equal(c.user.s, "www:www");
 	assert_int_equal(c.stop_signal, SIGQUIT);
 	run_command_release(&c);
@@ -64,12 +65,15 @@ static void puts_the_arguments_over_it(void **state)
 	assert_int_equal(c.n_env, 4);
 	assert_string_equal(c.env[2].s, "A=mine");
 	assert_string_equal(c.cwd.s, "/w");
+	assert_false(c.make_cwd);
 	assert_string_equal(c.user.s, "0");
 	run_command_release(&c);
 	args.entrypoint = "/other";
+	args.workdir = "/srv"; /* which the image names too */
 	assert_int_equal(run_command_make(&args, &image, false, &c, NULL), 0);
 	assert_int_equal(c.argc, 3);
 	assert_string_equal(c.argv[0].s, "/other");
+	assert_true(c.make_cwd);
 	run_command_release(&c);
 }
 
@@ -82,6 +86,7 @@ static void does_without_an_image(void **state)
 	assert_int_equal(c.argc, 1);
 	assert_string_equal(c.argv[0].s, "/bin/sh");
 	assert_null(c.cwd.s);
+	assert_false(c.make_cwd);
 	assert_null(c.user.s);
 	assert_int_equal(c.stop_signal, SIGTERM);
 	run_command_release(&c);

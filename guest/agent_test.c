@@ -176,7 +176,7 @@ static void test_environment(void **state)
 static void test_user(void **state)
 {
 	cleanup_buf struct buf out = { 0 };
-	struct text args[] = { text_of("-c"), text_of("id -u; id -g; id -G; echo ${HOME-none}") };
+	struct text args[] = { text_of("-c"), text_of("id -u; id -g; id -G; echo $HOME") };
 	struct exec_request req = {
 		.cmd = text_of("sh"), .args = { args, 2 }, .cwd = text_of("/")
 	};
@@ -188,13 +188,44 @@ static void test_user(void **state)
 	req.user = text_of(" 12345 : 54321 ");
 	peer_send(&p, 1, MSG_EXEC_REQUEST, &req);
 	assert_int_equal(peer_finish(&p, 1, &out), 0);
-	check_text(&out, "12345\n54321\n54321\nnone\n");
+	check_text(&out, "12345\n54321\n54321\n/\n");
 	buf_release(&out);
 	req.user = text_of("root:daemon");
 	peer_send(&p, 2, MSG_EXEC_REQUEST, &req);
 	assert_int_equal(peer_finish(&p, 2, &out), 0);
 	check_text(&out, "0\n1\n1\n/root\n");
 	peer_close(&p);
+}
+
+/* A folder that is missing is made if the request says so, and by root whoever the command is. */
+static void test_make_cwd(void **state)
+{
+	cleanup_buf struct buf out = { 0 };
+	char top[] = "/tmp/agent-test-XXXXXX", dir[64], file[64];
+	struct exec_request req = { .cmd = text_of("pwd") };
+	struct peer p;
+
+	assert_non_null(mkdtemp(top));
+	(void)snprintf(dir, sizeof(dir), "%s/made", top);
+	(void)snprintf(file, sizeof(file), "%s/made/x/y", top);
+	req.cwd = text_of(dir);
+	peer_open(&p, NULL);
+	check_failed(&p, &req, "bad_cwd", ENOENT);
+	req.make_cwd = true;
+	peer_send(&p, 1, MSG_EXEC_REQUEST, &req);
+	assert_int_equal(peer_finish(&p, 1, &out), 0);
+	assert_int_equal(out.len, strlen(dir) + 1);
+	assert_memory_equal(buf_head(&out), dir, strlen(dir));
+	file[strlen(dir) + 2] = '\0';
+	assert_int_equal(symlink(file, file), 0); /* a loop, but not a missing folder */
+	file[strlen(dir) + 2] = '/';
+	req.cwd = text_of(file);
+	check_failed(&p, &req, "bad_args", ELOOP);
+	peer_close(&p);
+	file[strlen(dir) + 2] = '\0';
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(rmdir(top), 0);
 }
 
 static void test_stdin(void **state)
@@ -655,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_not_executable),
 		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_user),
+		cmocka_unit_test(test_make_cwd),
 		cmocka_unit_test(test_stdin),
 		cmocka_unit_test(test_stdin_closed),
 		cmocka_unit_test(test_stdin_stuck),

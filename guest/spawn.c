@@ -17,6 +17,7 @@
 #include "guest/environ.h"
 #include "guest/rlimits.h"
 #include "guest/user.h"
+#include "guest/workdir.h"
 #include "lib/cleanup.h"
 #include "lib/num.h"
 
@@ -25,7 +26,7 @@
 /* Room in a stream's pipe, so that the command and we take turns seldom. A wish, not a need. */
 #define PIPE_ROOM 131072
 
-enum step { STEP_STREAMS, STEP_CWD, STEP_USER, STEP_LIMITS, STEP_EXEC };
+enum step { STEP_STREAMS, STEP_MAKE_CWD, STEP_CWD, STEP_USER, STEP_LIMITS, STEP_EXEC };
 
 /* struct report - what the child writes when it could not exec */
 struct report {
@@ -37,6 +38,7 @@ struct report {
 struct plan {
 	const struct exec_request *req;
 	const char *cwd;
+	bool make_cwd;
 	struct user user;
 	char **argv;
 	struct environ env;
@@ -129,9 +131,10 @@ static int plan_env(struct plan *plan, const struct exec_defaults *defaults)
 	}
 	if (add_request_env(env, &plan->req->env) < 0)
 		return -ENOMEM;
-	if (!environ_get(env, "HOME") && plan->user.home[0])
-		return environ_set(env, "HOME", 4, plan->user.home);
-	return 0;
+	if (environ_get(env, "HOME"))
+		return 0;
+	/* Who passwd does not know, or knows without a home, has it where docker puts it. */
+	return environ_set(env, "HOME", 4, plan->user.home[0] ? plan->user.home : "/");
 }
 
 static int make_plan(struct plan *plan, const struct exec_defaults *defaults, struct failure *f)
@@ -147,6 +150,7 @@ static int make_plan(struct plan *plan, const struct exec_defaults *defaults, st
 		return -1;
 	}
 	plan->cwd = req->cwd.s ? req->cwd.s : defaults->cwd;
+	plan->make_cwd = req->cwd.s && req->make_cwd;
 	if (plan_argv(plan, req) < 0 || plan_env(plan, defaults) < 0)
 		return fail_memory(req, f);
 	return 0;
@@ -294,6 +298,23 @@ static int child_exec(const struct plan *plan)
 	return -errno;
 }
 
+static int child_cwd(const struct plan *plan, enum step *ret_step)
+{
+	int ret;
+
+	*ret_step = STEP_CWD;
+	if (!plan->cwd || chdir(plan->cwd) == 0)
+		return 0;
+	if (errno != ENOENT || !plan->make_cwd)
+		return -errno;
+	*ret_step = STEP_MAKE_CWD;
+	ret = workdir_make(plan->cwd);
+	if (ret < 0)
+		return ret;
+	*ret_step = STEP_CWD;
+	return chdir(plan->cwd) < 0 ? -errno : 0;
+}
+
 static int child_steps(const struct plan *plan, const struct streams *s, enum step *ret_step)
 {
 	int ret = child_streams(s, plan->req->tty);
@@ -301,9 +322,9 @@ static int child_steps(const struct plan *plan, const struct streams *s, enum st
 	*ret_step = STEP_STREAMS;
 	if (ret < 0)
 		return ret;
-	*ret_step = STEP_CWD;
-	if (plan->cwd && chdir(plan->cwd) < 0)
-		return -errno;
+	ret = child_cwd(plan, ret_step);
+	if (ret < 0)
+		return ret;
 	*ret_step = STEP_USER;
 	ret = user_apply(&plan->user);
 	if (ret < 0)
@@ -335,6 +356,11 @@ static void set_failure(struct failure *f, const struct plan *plan, const struct
 	case STEP_STREAMS:
 		failure_set_errno(
 			f, stage, error, "set up the streams of \"%s\"", plan->req->cmd.s);
+		break;
+	case STEP_MAKE_CWD:
+		failure_set_errno(f, stage, error,
+			"make \"%s\", the working directory that the image names", plan->cwd);
+		f->kind = "bad_cwd";
 		break;
 	case STEP_CWD:
 		failure_set_errno(f, stage, error, "change to directory \"%s\"", plan->cwd);

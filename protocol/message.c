@@ -199,6 +199,7 @@ static const struct cbor_field exec_request_fields[] = {
 	F(exec_request, cols, CBOR_U16, 0),
 	F_SUB(exec_request, rlimits, CBOR_STRUCTS, 0, rlimit_spec),
 	F(exec_request, main, CBOR_BOOL, OMIT),
+	F(exec_request, make_cwd, CBOR_BOOL, OMIT),
 };
 SCHEMA(exec_request);
 

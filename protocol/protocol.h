@@ -338,7 +338,11 @@ struct core_error {
 	struct text kind, message, offending_type;
 };
 
-/* @rlimits: list of struct rlimit_spec. Defaults: rows 24, cols 80 */
+/*
+ * struct exec_request - defaults: rows 24, cols 80
+ * @rlimits:  list of struct rlimit_spec
+ * @make_cwd: extension: if @cwd does not exist it is made, as a folder of root's
+ */
 struct exec_request {
 	struct text cmd;
 	struct texts args, env;
@@ -346,7 +350,7 @@ struct exec_request {
 	bool tty;
 	uint16_t rows, cols;
 	struct list rlimits;
-	bool main;
+	bool main, make_cwd;
 };
 
 struct exec_started {

@@ -33,9 +33,10 @@ def changes():
 
 @pytest.fixture(scope="module")
 def app(msb, home, tmp_path_factory):
-    """One image, as app it has all of CONFIG, as plain nothing but the path."""
+    """One image, as app it has all of CONFIG, as plain nothing but the path, as elsewhere a working directory that is not in it."""
     busybox = gnu_tar(make_root("busybox"))
-    for name, layers, config in ("app", [busybox, top_layer(), changes()], CONFIG), ("plain", [busybox, top_layer()], {}):
+    elsewhere = [busybox, Tar().symlink("app", "data/app").done()], {"WorkingDir": "/app/deep"}
+    for name, layers, config in ("app", [busybox, top_layer(), changes()], CONFIG), ("plain", [busybox, top_layer()], {}), ("elsewhere", *elsewhere):
         msb.load(write_layout(tmp_path_factory.mktemp(name), {name: Image(layers, **config)}), name, home)
     return "app"
 
@@ -49,14 +50,20 @@ def test_everything_from_the_image(msb, home, app):
 
 
 @pytest.mark.parametrize("options, command, want", [
-    (["-e", "A=caller", "-w", "/tmp"], ["given"], ["word:-x", "word:given", "id:1000:1001:1001 10 50", "at:/tmp",
-                                                    "env:caller:image=with=signs:/home/app", "made:1000:1001"]),
+    (["-e", "A=caller", "-e", "HOME=/mine", "-w", "/tmp"], ["given"], ["word:-x", "word:given", "id:1000:1001:1001 10 50", "at:/tmp",
+                                                    "env:caller:image=with=signs:/mine", "made:1000:1001"]),
     (["--entrypoint", "/entry", "-u", "7:staff"], [],
-     ["word:one", "word:two words", "word:", "id:7:50:50", "at:/srv/dir", "env:image:image=with=signs:", "made:7:50"]),
+     ["word:one", "word:two words", "word:", "id:7:50:50", "at:/srv/dir", "env:image:image=with=signs:/", "made:7:50"]),
 ], ids=["command", "entrypoint"])
 def test_in_place_of_the_image(msb, home, app, options, command, want):
     result = msb.run(*options, app, "--", *command, env=home)
     assert (result.code, result.text.splitlines()) == (0, want), result.err
+
+
+def test_working_directory_that_is_missing(msb, home, app):
+    """It is made, where its links lead, and not for the user only; who is not in passwd has a home all the same."""
+    result = msb.run("-u", "4242", "elsewhere", "--", "sh", "-c", "pwd -P; stat -c '%a %u:%g' . .. /data; echo $HOME", env=home)
+    assert (result.code, result.text.splitlines()) == (0, ["/data/app/deep", *["755 0:0"] * 3, "/"]), result
 
 
 def test_no_command_is_a_shell(msb, home, app):
@@ -96,6 +103,7 @@ def test_stop_signal(msb, home, app):
     (["-u", "nobody-here", "plain", "--", "true"], 1, "user not found: nobody-here"),
     (["-u", "app:nogroup-here", "plain", "--", "true"], 1, "group not found: nogroup-here"),
     (["-w", "/not/there", "plain", "--", "true"], 1, "/not/there"),
+    (["--tmpfs", "/data:1M:ro", "elsewhere", "--", "true"], 1, "make \"/app/deep\", the working directory that the image names: Read-only"),
     (["--entrypoint", "/no/such", "app"], 127, "/no/such"),
     (["bare"], 127, "/bin/sh"),
 ], ids=lambda x: "-".join(x) if isinstance(x, list) else None)
