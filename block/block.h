@@ -49,6 +49,8 @@ struct block_ops {
  * @read_only: also true for an image opened for writing whose format is never written
  * @unit: bytes, a power of two: a discard gives back whole aligned units; 0: any
  * @id: identifies the image to the guest, zero-padded, not terminated when full
+ * @label: what messages call it while it is in use; NULL after opening, then whoever opened it may
+ * set it to a string that lasts as long as the image
  */
 struct block {
 	const struct block_ops *ops;
@@ -56,7 +58,14 @@ struct block {
 	uint32_t unit;
 	bool read_only;
 	char id[BLOCK_ID_LEN];
+	const char *label;
 };
+
+/* block_label() - for messages; never NULL */
+static inline const char *block_label(const struct block *b)
+{
+	return b->label ? b->label : "a disk image";
+}
 
 enum block_format { BLOCK_RAW, BLOCK_QCOW2, BLOCK_VMDK };
 

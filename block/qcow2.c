@@ -35,7 +35,7 @@ int qcow2_broken(struct qcow2 *q, const char *what)
 {
 	if (__atomic_exchange_n(&q->broken, 1, __ATOMIC_RELAXED))
 		return -EIO;
-	log_warn("a qcow2 image is damaged: %s; %s", what,
+	log_warn("%s is damaged: %s; %s", block_label(&q->block), what,
 		q->block.read_only ? "reads from there fail" : "nothing is written any more");
 	if (!q->block.read_only && q->h.version > 2)
 		(void)write_field(q, OFF_INCOMPAT,
@@ -51,7 +51,7 @@ static bool is_broken(struct qcow2 *q)
 int qcow2_stop(struct qcow2 *q, const char *what)
 {
 	if (!__atomic_exchange_n(&q->broken, 1, __ATOMIC_RELAXED))
-		log_warn("a qcow2 image is not written any more: %s", what);
+		log_warn("%s is not written any more: %s", block_label(&q->block), what);
 	return -EIO;
 }
 

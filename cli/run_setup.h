@@ -30,11 +30,11 @@ struct setup_share {
 
 /*
  * struct setup_disk - @path: canonical, to notice a second use; @folder: the one of its other
- * files; both allocated, NULL: none
+ * files; @label: for messages; all allocated, NULL: none
  */
 struct setup_disk {
 	char id[SETUP_TAG_MAX];
-	char *path, *folder;
+	char *path, *folder, *label;
 	struct vm_disk vm;
 	bool temporary;
 };
@@ -140,6 +140,10 @@ struct setup_disk *setup_open_disk(struct run_setup *s, const char *id, const ch
 /* setup_add_disk() - a raw disk that is open already; @fd is taken over in any case. */
 struct setup_disk *setup_add_disk(
 	struct run_setup *s, const char *id, int fd, bool read_only, struct err *err);
+
+/* setup_label() - what messages call the disk from now on; without memory for it, its id. */
+void setup_label(struct setup_disk *disk, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* setup_id_of() - tag or disk id of a guest path: its end, and a hash of all of it. */
 void setup_id_of(const char *guest_path, char id[SETUP_TAG_MAX]);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,17 @@ struct setup_disk *setup_add_disk(
 	return disk;
 }
 
+void setup_label(struct setup_disk *disk, const char *fmt, ...)
+{
+	va_list ap;
+
+	free(disk->label);
+	va_start(ap, fmt);
+	if (vasprintf(&disk->label, fmt, ap) < 0)
+		disk->label = NULL;
+	va_end(ap);
+}
+
 /* "/a/b" of "/a/b/image.vmdk" */
 static char *folder_of(const char *path)
 {
@@ -197,6 +209,7 @@ struct setup_disk *setup_open_disk(struct run_setup *s, const char *id, const ch
 		return NULL;
 	disk->vm.format = format;
 	disk->path = take_ptr(&real);
+	setup_label(disk, "disk image '%s'", path);
 	s->lasting |= writable;
 	return open_folder(disk, backing, err) < 0 ? NULL : disk;
 }
@@ -241,6 +254,7 @@ void setup_describe_machine(struct run_setup *s, struct vm_config *cfg)
 	for (cfg->n_disks = 0; cfg->n_disks < s->n_disks; cfg->n_disks++) {
 		cfg->disk[cfg->n_disks] = s->disk[cfg->n_disks].vm;
 		cfg->disk[cfg->n_disks].id = s->disk[cfg->n_disks].id;
+		cfg->disk[cfg->n_disks].label = s->disk[cfg->n_disks].label;
 	}
 }
 
@@ -276,6 +290,7 @@ void setup_release(struct run_setup *s)
 	for (unsigned i = 0; i < s->n_disks; i++) {
 		free(s->disk[i].path);
 		free(s->disk[i].folder);
+		free(s->disk[i].label);
 	}
 	free(s->parts);
 	image_free(s->image);

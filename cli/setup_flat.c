@@ -60,5 +60,6 @@ int setup_flat(struct run_setup *s, struct cache *cache, int fd, const struct up
 	if (!disk)
 		return -E2BIG;
 	disk->vm.unsafe = true;
+	setup_label(disk, "flat root disk");
 	return 0;
 }

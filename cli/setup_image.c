@@ -101,13 +101,15 @@ static int explain(const char *image, struct err *err)
 		S_ISDIR(st.st_mode) ? "folder" : "file", image);
 }
 
-static int add_parts(struct run_setup *s, const struct image *image, struct err *err)
+static int add_parts(
+	struct run_setup *s, const char *name, const struct image *image, struct err *err)
 {
 	struct setup_disk *disk = setup_add_disk(s, "image", -1, true, err);
 	unsigned n = 0;
 
 	if (!disk)
 		return -E2BIG;
+	setup_label(disk, "image '%s'", name);
 	s->parts = calloc(1 + image->layer_count, sizeof(*s->parts));
 	if (!s->parts)
 		return err_set(err, ENOMEM, "attach the image");
@@ -132,6 +134,6 @@ int setup_image(struct run_setup *s, const struct run_args *args, struct err *er
 	rc = open_or_pull(&store, args, &s->image, &flat_fd, err);
 	if (rc < 0)
 		return explain(args->image, err);
-	return flat_fd < 0 ? add_parts(s, s->image, err)
+	return flat_fd < 0 ? add_parts(s, args->image, s->image, err)
 			   : setup_flat(s, store.cache, flat_fd, &args->upper, err);
 }

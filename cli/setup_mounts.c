@@ -249,6 +249,7 @@ static int use_disk(
 	disk = setup_add_disk(s, id, take_fd(&use->fd), m->flags.readonly, err);
 	if (!disk)
 		return -E2BIG;
+	setup_label(disk, "volume '%s'", m->source);
 	s->lasting |= !m->flags.readonly;
 	return add_disk(s, m, disk, VOLUME_DISK_FSTYPE);
 }

@@ -99,6 +99,7 @@ static int managed_upper(struct run_setup *s, const struct upper_arg *arg, struc
 	if (!disk)
 		return -EIO;
 	disk->vm.unsafe = true;
+	setup_label(disk, "root disk");
 	s->root.upper.scratch = true;
 	s->root.upper.device = device_of(disk, s->device[1]);
 	s->root.upper.fstype = text_of("ext4");

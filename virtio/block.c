@@ -20,6 +20,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/iov.h"
+#include "lib/log.h"
 #include "lib/num.h"
 
 #define QUEUE_SIZE	1024 /* QEMU's virtio-mmio lets every driver use that many */
@@ -42,6 +43,7 @@ struct blk {
 	char serial[BLOCK_ID_LEN];
 	bool unsafe;
 	unsigned max_threads;
+	int reported; /* that the host failed; atomic */
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t work, idle;
@@ -93,11 +95,24 @@ static uint64_t capacity(const struct blk *blk)
 	return blk->image->size / BLOCK_SECTOR;
 }
 
-static uint8_t status_of(int r)
+/* Once for each disk: the guest tries again as often as it likes. */
+static void report(struct blk *blk, int error, const char *what)
+{
+	if (!__atomic_exchange_n(&blk->reported, 1, __ATOMIC_RELAXED))
+		log_warn("%s: cannot %s: %s; the guest gets an I/O error", block_label(blk->image),
+			what, strerrordesc_np(error));
+}
+
+/* @what was tried. What does not fit the image or may not be done is the guest's fault. */
+static uint8_t status_of(struct blk *blk, int r, const char *what)
 {
 	if (r == -EOPNOTSUPP)
 		return VIRTIO_BLK_S_UNSUPP;
-	return r < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+	if (r >= 0)
+		return VIRTIO_BLK_S_OK;
+	if (r != -EINVAL && r != -EROFS)
+		report(blk, -r, what);
+	return VIRTIO_BLK_S_IOERR;
 }
 
 static bool data_ok(const struct blk *blk, uint64_t sector, size_t len)
@@ -110,7 +125,8 @@ static uint8_t do_in(struct blk *blk, const struct request *rq)
 {
 	if (!data_ok(blk, rq->sector, rq->in_len))
 		return VIRTIO_BLK_S_IOERR;
-	return status_of(block_read(blk->image, rq->in, rq->n_in, rq->sector * BLOCK_SECTOR));
+	return status_of(
+		blk, block_read(blk->image, rq->in, rq->n_in, rq->sector * BLOCK_SECTOR), "read");
 }
 
 /* A driver that did not accept FLUSH relies on each completed change being on stable storage. */
@@ -128,14 +144,14 @@ static uint8_t do_out(struct blk *blk, const struct request *rq)
 	if (!data_ok(blk, rq->sector, rq->out_len))
 		return VIRTIO_BLK_S_IOERR;
 	r = block_write(blk->image, rq->out, rq->n_out, rq->sector * BLOCK_SECTOR);
-	return status_of(settle(blk, r));
+	return status_of(blk, settle(blk, r), "write");
 }
 
 static uint8_t do_flush(struct blk *blk)
 {
 	if (blk->unsafe)
 		return VIRTIO_BLK_S_UNSUPP;
-	return status_of(block_flush(blk->image));
+	return status_of(blk, block_flush(blk->image), "flush");
 }
 
 static uint8_t do_get_id(struct blk *blk, const struct request *rq)
@@ -174,7 +190,7 @@ static uint8_t do_range(struct blk *blk, const struct request *rq, bool discard)
 	else
 		r = block_write_zeroes(
 			blk->image, sector, (uint64_t)sectors * BLOCK_SECTOR, flags != 0);
-	return status_of(settle(blk, r));
+	return status_of(blk, settle(blk, r), discard ? "discard" : "write zeroes");
 }
 
 static uint8_t execute(struct blk *blk, const struct request *rq)

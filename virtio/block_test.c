@@ -568,6 +568,47 @@ static void test_host_errors(void **state)
 	expect(r, in, VIRTIO_BLK_S_OK);
 }
 
+/* struct lines - what was logged; @n: how often */
+struct lines {
+	unsigned n;
+	char last[256];
+};
+
+static void count_line(void *ctx, enum log_level level, const char *line)
+{
+	struct lines *lines = ctx;
+
+	lines->n++;
+	(void)snprintf(lines->last, sizeof(lines->last), "%s", line);
+}
+
+/* The user hears once of which disk it was; of what a guest asks for wrongly, nothing. */
+static void test_host_errors_are_said(void **state)
+{
+	struct request out = { .type = VIRTIO_BLK_T_OUT, .out_len = 512 };
+	struct rig *r = *state;
+	struct lines lines = { 0 };
+
+	r->gate->block.label = "disk image 'my.raw'";
+	log_set_sink(count_line, &lines, LOG_WARN);
+	r->gate->fail = -EINVAL;
+	expect(r, out, VIRTIO_BLK_S_IOERR);
+	r->gate->fail = -EOPNOTSUPP;
+	expect(r, out, VIRTIO_BLK_S_UNSUPP);
+	out.sector = SECTORS;
+	expect(r, out, VIRTIO_BLK_S_IOERR);
+	assert_int_equal(lines.n, 0);
+	out.sector = 0;
+	r->gate->fail = -ENOSPC;
+	expect(r, out, VIRTIO_BLK_S_IOERR);
+	expect(r, (struct request){ .type = VIRTIO_BLK_T_FLUSH }, VIRTIO_BLK_S_IOERR);
+	log_set_sink(NULL, NULL, LOG_OFF);
+	assert_int_equal(lines.n, 1);
+	assert_string_equal(lines.last,
+		"disk image 'my.raw': cannot write: No space left on device; the guest gets an I/O "
+		"error");
+}
+
 static unsigned flushes_of_a_write(bool unsafe, uint64_t features)
 {
 	struct rig r = rig_new(false, unsafe, 0, features);
@@ -713,6 +754,7 @@ int main(void)
 		rig_test(test_misshapen_chains),
 		rig_test(test_broken_ring),
 		rig_test(test_host_errors),
+		rig_test(test_host_errors_are_said),
 		cmocka_unit_test(test_write_through_without_flush),
 		cmocka_unit_test(test_requests_run_side_by_side),
 		cmocka_unit_test(test_reset_waits_for_requests),

@@ -154,8 +154,10 @@ int vm_config_copy(struct vm_config *dst, const struct vm_config *src, struct er
 		dst->fs[i].cfg.n_extra = 0;
 		dst->fs[i].cfg.root_fd = -1; /* the fs server holds its own */
 	}
-	for (unsigned i = 0; i < dst->n_disks; i++)
+	for (unsigned i = 0; i < dst->n_disks; i++) {
 		own(&dst->disk[i].id, &failed);
+		own(&dst->disk[i].label, &failed);
+	}
 	if (failed) {
 		vm_config_release(dst);
 		return err_set(err, ENOMEM, "copy machine configuration");
@@ -172,7 +174,9 @@ void vm_config_release(struct vm_config *cfg)
 		free((char *)cfg->console[i].name);
 	for (unsigned i = 0; i < cfg->n_fs; i++)
 		free((char *)cfg->fs[i].tag);
-	for (unsigned i = 0; i < cfg->n_disks; i++)
+	for (unsigned i = 0; i < cfg->n_disks; i++) {
 		free((char *)cfg->disk[i].id);
+		free((char *)cfg->disk[i].label);
+	}
 	memset(cfg, 0, sizeof(*cfg));
 }

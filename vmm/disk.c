@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/disk.h"
 
+#include <stdio.h>
+
 #include "virtio/block.h"
+
+void vm_disk_name(const struct vm_disk *disk, unsigned place, char *dst, size_t max)
+{
+	if (disk->label)
+		(void)snprintf(dst, max, "%s", disk->label);
+	else if (disk->id)
+		(void)snprintf(dst, max, "disk '%s'", disk->id);
+	else
+		(void)snprintf(dst, max, "disk %u", place);
+}
 
 static int open_image(const struct vm_disk *disk, struct block **ret, struct err *err)
 {
@@ -27,6 +39,7 @@ int vm_disk_new(const struct vm_disk *disk, struct virtio_dev **ret, struct err 
 
 	if (rc < 0)
 		return rc;
+	cfg.image->label = disk->label;
 	rc = virtio_block_new(&cfg, ret, err);
 	if (rc < 0)
 		block_free(cfg.image);

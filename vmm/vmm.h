@@ -82,6 +82,7 @@ struct vm_fs {
  * @parts:  read-only raw files that make up one disk, one behind the other, in place of @fd; as
  *          long as the vm
  * @id:     serial, up to 20 bytes; NULL: from the file
+ * @label:  what messages call it: "disk image 'data.raw'"; NULL: by @id or place
  * @unsafe: the guest's flushes are not passed on: for what does not outlive the machine
  */
 struct vm_disk {
@@ -92,7 +93,7 @@ struct vm_disk {
 	const int *parts;
 	unsigned n_parts;
 	bool read_only, unsafe;
-	const char *id;
+	const char *id, *label;
 };
 
 /*

@@ -186,10 +186,14 @@ static int attach_disk(struct machine *m, const struct vm_disk *disk, struct err
 static int attach_disks(struct machine *m, struct err *err)
 {
 	for (unsigned i = 0; i < m->vm->cfg.n_disks; i++) {
-		int r = attach_disk(m, &m->vm->cfg.disk[i], err);
+		const struct vm_disk *disk = &m->vm->cfg.disk[i];
+		int r = attach_disk(m, disk, err);
+		char name[256];
 
-		if (r)
-			return err_wrap(err, "disk %u", i);
+		if (r) {
+			vm_disk_name(disk, i, name, sizeof(name));
+			return err_wrap(err, "%s", name);
+		}
 	}
 	return 0;
 }

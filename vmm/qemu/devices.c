@@ -119,10 +119,7 @@ static int add_disk(struct qemu_devices *devices, struct vm *vm, unsigned i, str
 	struct qemu_device *d = next_device(devices);
 	int rc;
 
-	if (disk->id)
-		(void)snprintf(d->name, sizeof(d->name), "disk '%s'", disk->id);
-	else
-		(void)snprintf(d->name, sizeof(d->name), "disk %u", i);
+	vm_disk_name(disk, i, d->name, sizeof(d->name));
 	rc = vm_disk_new(disk, &d->dev, err);
 	return rc < 0 ? rc : serve(d, vm->loop, err);
 }

@@ -14,6 +14,8 @@
  */
 typedef void qemu_broken_fn(void *ctx, const char *what);
 
+#define QEMU_NAME_MAX 256
+
 struct qemu_devices;
 
 /*
@@ -26,7 +28,7 @@ struct qemu_device {
 	struct vhost_user *transport;
 	struct loop *loop; /* what it is served on */
 	int peer_fd;
-	char name[64]; /* for messages */
+	char name[QEMU_NAME_MAX]; /* for messages */
 	struct err end;
 };
 
@@ -38,8 +40,8 @@ struct qemu_devices {
 	struct loop *loop;
 	qemu_broken_fn *broken;
 	void *ctx;
-	struct loop_timer *grace; /* QEMU closed a device's socket; by then it should be gone */
-	char closed[64];	  /* which one */
+	struct loop_timer *grace;   /* QEMU closed a device's socket; by then it should be gone */
+	char closed[QEMU_NAME_MAX]; /* which one */
 };
 
 /*
