@@ -24,7 +24,7 @@ int ext4_error(struct err *err, errcode_t code, const char *what)
 		err, EIO, "make an ext4 file system: %s: libext2fs says %ld", what, (long)code);
 }
 
-/* Every feature is known to kernels from 4.4 on. */
+/* Every feature is known to kernels from 4.4 on, but the one that @large_xattrs asks for. */
 static void set_features(struct ext2_super_block *sb)
 {
 	ext2fs_set_feature_journal(sb);
@@ -43,8 +43,9 @@ static void set_features(struct ext2_super_block *sb)
 	ext2fs_set_feature_metadata_csum(sb);
 }
 
-static void fill_params(struct ext2_super_block *sb, uint64_t size)
+static void fill_params(struct ext2_super_block *sb, const struct ext4_config *cfg)
 {
+	uint64_t size = cfg->size;
 	uint64_t inode_per = (uint64_t)EXT4_BLOCK * EXT4_GROUP_BLOCKS / EXT4_INODES_PER_GROUP;
 
 	sb->s_rev_level = EXT2_DYNAMIC_REV;
@@ -59,6 +60,8 @@ static void fill_params(struct ext2_super_block *sb, uint64_t size)
 	sb->s_errors = EXT2_ERRORS_CONTINUE;
 	ext2fs_blocks_count_set(sb, size / EXT4_BLOCK);
 	set_features(sb);
+	if (cfg->large_xattrs)
+		ext2fs_set_feature_ea_inode(sb);
 }
 
 static int random_identity(struct ext2_super_block *sb, struct err *err)
@@ -149,7 +152,7 @@ int ext4_format(int fd, const struct ext4_config *cfg, struct err *err)
 
 	/* The library opens files by name only: this one leads to @fd. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	fill_params(&params, cfg->size);
+	fill_params(&params, cfg);
 	rc = ext2fs_initialize(path, EXT2_FLAG_64BITS, &params, unix_io_manager, &fs);
 	if (rc)
 		return ext4_error(err, rc, "start");

@@ -30,13 +30,15 @@ typedef int ext4_fill_fn(void *ctx, ext2_filsys fs, struct err *err);
  * @size:    bytes, a multiple of EXT4_BLOCK; what is beyond can be grown into (EXT4_IOC_RESIZE_FS)
  * @journal: blocks of it, at least 1024
  * @uuid:    16 bytes, and with them the same bytes come out each time; NULL: random
+ * @large_xattrs: more of them for a file than fit into a block, each up to 64 KiB in an inode of
+ * its own (feature ea_inode: kernels from 4.13 on)
  * @sync:    on stable storage when the call returns
  */
 struct ext4_config {
 	uint64_t size;
 	unsigned journal;
 	const uint8_t *uuid;
-	bool sync;
+	bool large_xattrs, sync;
 	ext4_fill_fn *fill;
 	void *ctx;
 };

@@ -25,19 +25,23 @@
 #define EXTENTS_INLINE	 4
 #define EXTENTS_LEAF	 340
 #define XATTRS_INLINE	 64   /* surely fit into the inode */
+#define XATTRS_BLOCK	 4000 /* surely fit into a block */
 #define META_BLOCKS	 1024 /* of a group that none of the tree can have */
 #define SLACK_BLOCKS	 4096
 #define SIZE_MAX_EXT4	 (UINT64_C(16) << 40)
 #define MTIME_MAX	 ((INT64_C(4) << 32) + INT32_MIN - 1)
 
-/* struct writer - @goal: where the next block is looked for; @name: what is being written */
+/*
+ * struct writer - @goal: where the next block is looked for; @name: what is being written
+ * @large_xattrs: inodes whose extended attributes take inodes of their own
+ */
 struct writer {
 	struct tree *t;
 	const int *device;
 	int out_fd;
 	ext2_filsys fs;
 	blk64_t goal;
-	uint64_t blocks, inodes;
+	uint64_t blocks, inodes, large_xattrs;
 	uint32_t next_ino;
 	const char *name;
 };
@@ -61,20 +65,41 @@ static uint64_t data_blocks(const struct tree_inode *inode)
 						     : n + 1;
 }
 
+static size_t xattr_bytes(const struct tree_inode *inode)
+{
+	size_t n = 0;
+
+	for (const struct tree_xattr *x = inode->xattrs; x; x = x->next)
+		n += x->name_len + x->value_len + 24;
+	return n;
+}
+
+static bool has_large_xattrs(const struct tree_inode *inode)
+{
+	return xattr_bytes(inode) > XATTRS_BLOCK;
+}
+
+/* Any value may get an inode: which ones do is up to the library. */
+static void count_large_xattrs(struct writer *w, const struct tree_inode *inode)
+{
+	w->large_xattrs++;
+	for (const struct tree_xattr *x = inode->xattrs; x; x = x->next) {
+		w->inodes++;
+		w->blocks += x->value_len / EXT4_BLOCK + 1;
+	}
+}
+
 static uint64_t blocks_of(const struct tree_inode *inode)
 {
 	uint64_t n = 0;
-	size_t xattrs = 0;
 
-	for (const struct tree_xattr *x = inode->xattrs; x; x = x->next)
-		xattrs += x->name_len + x->value_len + 24;
 	if (S_ISREG(inode->mode))
 		n = data_blocks(inode);
 	else if (S_ISDIR(inode->mode))
 		n = ext4_dir_blocks(inode);
 	else if (S_ISLNK(inode->mode))
 		n = inode->size >= FAST_SYMLINK_MAX;
-	return n + (xattrs > XATTRS_INLINE);
+	return n + (xattr_bytes(inode) > XATTRS_INLINE);
 }
 
 static int forget_number(void *ctx, struct tree_inode *dir, struct tree_name *name, struct err *err)
@@ -102,6 +127,8 @@ static int number(void *ctx, struct tree_inode *dir, struct tree_name *name, str
 			name->name, inode->size, EXT4_BLOCK - 1);
 	inode->nid = name ? w->next_ino++ : EXT2_ROOT_INO;
 	w->blocks += blocks_of(inode);
+	if (has_large_xattrs(inode))
+		count_large_xattrs(w, inode);
 	return 0;
 }
 
@@ -311,32 +338,59 @@ static void fill_inode(struct ext2_inode_large *i, const struct tree_inode *node
 		memcpy(i->i_block, node->target, node->size);
 }
 
-static errcode_t put_xattr(struct ext2_xattr_handle *h, const struct tree_xattr *x)
+/* *ret_blocks: those of an inode that the value was given; it is one less that is free. */
+static errcode_t put_xattr(ext2_filsys fs, struct ext2_xattr_handle *h, const struct tree_xattr *x,
+	blk64_t *ret_blocks)
 {
+	uint32_t free_inodes = fs->super->s_free_inodes_count;
 	char name[64 + UINT8_MAX];
+	errcode_t rc;
 
 	(void)snprintf(name, sizeof(name), "%s%.*s", tree_xattr_prefix(x->index), x->name_len,
 		(const char *)x->data);
-	return ext2fs_xattr_set(h, name, x->data + x->name_len, x->value_len);
+	rc = ext2fs_xattr_set(h, name, x->data + x->name_len, x->value_len);
+	*ret_blocks = fs->super->s_free_inodes_count == free_inodes
+			      ? 0
+			      : (x->value_len + EXT4_BLOCK - 1) / EXT4_BLOCK;
+	return rc;
+}
+
+/* The kernel counts the blocks of attributes with inodes as the file's; the library does not. */
+static errcode_t charge(struct writer *w, ext2_ino_t ino, blk64_t blocks)
+{
+	struct ext2_inode_large large;
+	struct ext2_inode *inode = (struct ext2_inode *)&large;
+	errcode_t rc = ext2fs_read_inode_full(w->fs, ino, inode, sizeof(large));
+
+	if (!rc)
+		rc = ext2fs_iblk_add_blocks(w->fs, inode, blocks);
+	return rc ? rc : ext2fs_write_inode_full(w->fs, ino, inode, sizeof(large));
 }
 
 static int put_xattrs(struct writer *w, const struct tree_inode *node, struct err *err)
 {
+	ext2_ino_t ino = (ext2_ino_t)node->nid;
 	struct ext2_xattr_handle *h;
+	blk64_t blocks, all = 0;
 	errcode_t rc;
 
 	if (!node->xattrs)
 		return 0;
-	rc = ext2fs_xattrs_open(w->fs, (ext2_ino_t)node->nid, &h);
+	rc = ext2fs_xattrs_open(w->fs, ino, &h);
 	if (rc)
 		return library_error(w, err, rc, "begin its extended attributes");
-	for (const struct tree_xattr *x = node->xattrs; x && !rc; x = x->next)
-		rc = put_xattr(h, x);
+	for (const struct tree_xattr *x = node->xattrs; x && !rc; x = x->next) {
+		rc = put_xattr(w->fs, h, x, &blocks);
+		all += blocks;
+	}
 	(void)ext2fs_xattrs_close(&h);
 	if (rc == EXT2_ET_EA_NO_SPACE)
 		return err_msg(err, E2BIG,
-			"'%.100s' has more extended attributes than ext4 takes: 4 KiB for a file",
+			"'%.100s' has more extended attributes than ext4 takes: 4 KiB of their "
+			"names",
 			w->name);
+	if (!rc && all)
+		rc = charge(w, ino, all);
 	return rc ? library_error(w, err, rc, "write extended attributes") : 0;
 }
 
@@ -358,7 +412,7 @@ static int put_inode(
 	if (is_mapped(node))
 		r = put_mapped(w, node, (struct ext2_inode *)&inode,
 			S_ISDIR(node->mode) ? &dir->blocks : NULL, err);
-	return r ? r : put_xattrs(w, node, err);
+	return r || has_large_xattrs(node) ? r : put_xattrs(w, node, err);
 }
 
 static int write_one(void *ctx, struct tree_inode *parent, struct tree_name *name, struct err *err)
@@ -379,13 +433,29 @@ static int write_one(void *ctx, struct tree_inode *parent, struct tree_name *nam
 	return r;
 }
 
+/* The library takes any free inode for a large one: by now all those of the tree are taken. */
+static int write_large_xattrs(
+	void *ctx, struct tree_inode *parent, struct tree_name *name, struct err *err)
+{
+	struct tree_inode *node = name ? name->inode : parent;
+	struct writer *w = ctx;
+
+	if (!node->addr || !has_large_xattrs(node))
+		return 0;
+	node->addr = 0; /* once, however many names it has */
+	w->name = name ? name->name : "/";
+	return put_xattrs(w, node, err);
+}
+
 static int fill(void *ctx, ext2_filsys fs, struct err *err)
 {
 	struct writer *w = ctx;
+	int r;
 
 	w->fs = fs;
 	w->goal = fs->super->s_first_data_block;
-	return tree_each(w->t, write_one, w, err);
+	r = tree_each(w->t, write_one, w, err);
+	return r || !w->large_xattrs ? r : tree_each(w->t, write_large_xattrs, w, err);
 }
 
 /* ---- the whole ---- */
@@ -407,6 +477,7 @@ int ext4_write(struct tree *t, const int *device, const uint8_t uuid[16], int ou
 	if (r < 0)
 		return r;
 	cfg.size = size_needed(&w);
+	cfg.large_xattrs = w.large_xattrs;
 	if (cfg.size > SIZE_MAX_EXT4)
 		return err_msg(err, E2BIG, "the image is larger than 16 TiB");
 	if (ftruncate(out_fd, (off_t)cfg.size) < 0)

@@ -136,6 +136,65 @@ static void test_inodes(void **state)
 	tree_release(&t);
 }
 
+/* One large value, several that are too much together only, and names of one file. */
+static void make_large_xattrs(struct tree *t)
+{
+	static char value[UINT16_MAX];
+	struct tree_inode *i;
+	char name[16];
+
+	for (size_t n = 0; n < sizeof(value); n++)
+		value[n] = (char)('a' + n % 26);
+	start(t);
+	i = add(t, t->root, "x", S_IFREG | 0644);
+	assert_int_equal(tree_set_xattr(t, i, "user.a", value, sizeof(value), NULL), 0);
+	assert_int_equal(tree_set_xattr(t, i, "trusted.b", value + 3, 5000, NULL), 0);
+	assert_int_equal(tree_put(t, t->root, "x2", 2, tree_ref(i), NULL), 0);
+	i = add(t, t->root, "y", S_IFDIR | 0755);
+	for (unsigned n = 0; n < 5; n++) {
+		(void)snprintf(name, sizeof(name), "user.%u", n);
+		assert_int_equal(tree_set_xattr(t, i, name, value + n, 1500, NULL), 0);
+	}
+	(void)add(t, i, "z", S_IFREG | 0644);
+}
+
+static void write_to(struct tree *t, int fd)
+{
+	struct err err = ERR_INIT;
+	uint64_t size;
+
+	if (ext4_write(t, NULL, uuid, fd, &size, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void test_large_xattrs(void **state)
+{
+	cleanup_fd int one = memfd_create("one", MFD_CLOEXEC);
+	cleanup_fd int two = memfd_create("two", MFD_CLOEXEC);
+	const char *out;
+	struct tree t;
+	char cmd[128];
+
+	start(&t);
+	assert_null(strstr(ask(&t, "features"), "ea_inode"));
+	tree_release(&t);
+	make_large_xattrs(&t);
+	says(ask(&t, "features"), "ea_inode");
+	out = ask(&t, "ea_list /x2");
+	says(out, "user.a (65535)");
+	says(out, "trusted.b (5000)");
+	out = ask(&t, "ea_list /y");
+	says(out, "user.0 (1500)");
+	says(out, "user.4 (1500)");
+	/* The same bytes each time. */
+	write_to(&t, one);
+	write_to(&t, two);
+	(void)snprintf(cmd, sizeof(cmd), "cmp /proc/%d/fd/%d /proc/%d/fd/%d", getpid(), one,
+		getpid(), two);
+	assert_int_equal(system(cmd), 0);
+	tree_release(&t);
+}
+
 static void refused(struct tree *t, const char *why)
 {
 	cleanup_fd int fd = memfd_create("ext4", MFD_CLOEXEC);
@@ -155,7 +214,12 @@ static void test_what_ext4_cannot_say(void **state)
 
 	start(&t);
 	i = add(&t, t.root, "x", S_IFREG | 0644);
-	assert_int_equal(tree_set_xattr(&t, i, "user.a", large, sizeof(large), NULL), 0);
+	for (unsigned n = 0; n < 20; n++) {
+		char name[256];
+
+		(void)snprintf(name, sizeof(name), "user.%0240u", n);
+		assert_int_equal(tree_set_xattr(&t, i, name, large, 1, NULL), 0);
+	}
 	refused(&t, "'x' has more extended attributes");
 
 	start(&t);
@@ -183,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_large_folders),
 		cmocka_unit_test(test_inodes),
+		cmocka_unit_test(test_large_xattrs),
 		cmocka_unit_test(test_what_ext4_cannot_say),
 	};
 
