@@ -12,6 +12,8 @@ import pytest
 
 import treeimages
 from conftest import make_root
+from images import Image, write_layout
+from tars import Tar
 from trees import differences, parse, treelist
 
 OURS = "etc/hosts", "etc/resolv.conf"
@@ -81,9 +83,13 @@ def test_whiteouts_with_memory_on_top(msb, home, whiteouts):
     check(whiteouts, look(msb, "--root-disk", "tmpfs", msb.load(whiteouts.archive, "whiteouts", home), env=home))
 
 
-def test_whiteouts_in_a_flat_root(msb, home, whiteouts):
-    """On one ext4 disk, where the links of all folders are counted."""
-    root, = look(msb, "--root-disk", "flat", msb.load(whiteouts.archive, "whiteouts", home), sources=["/"], env=home)
+def test_whiteouts_in_a_flat_root(msb, home, whiteouts, tmp_path):
+    """On one ext4 disk, where the links of all folders are counted, and large attributes have inodes of their own."""
+    xattrs = {"user.large": "".join(map(str, range(12000))), "user.second": "2" * 5000, "user.small": "s"}
+    layer = Tar().add("large", **{"SCHILY.xattr." + name: value for name, value in xattrs.items()}).done()
+    archive = write_layout(tmp_path / "image", {"x": Image([*whiteouts.tars, layer])})
+    root, = look(msb, "--root-disk", "flat", msb.load(archive, "large-attributes", home), sources=["/"], env=home)
+    assert root.pop("large")["xattrs"] == {name: value.encode() for name, value in xattrs.items()}
     compare(as_booted(whiteouts.want), root, {*whiteouts.ignore, (".", "nlink"), ("etc", "nlink")})
 
 
