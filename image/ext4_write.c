@@ -259,6 +259,14 @@ static int put_dir_blocks(struct mapping *m, const struct buf *blocks, struct er
 	return 0;
 }
 
+/* The library writes it when its own part of the tree of extents changes, which is not always. */
+static int put_block_count(struct mapping *m, struct err *err)
+{
+	errcode_t rc = ext2fs_write_inode(m->w->fs, (ext2_ino_t)m->node->nid, m->inode);
+
+	return rc ? library_error(m->w, err, rc, "write its inode") : 0;
+}
+
 static int put_mapped(struct writer *w, struct tree_inode *node, struct ext2_inode *inode,
 	const struct buf *dir, struct err *err)
 {
@@ -274,7 +282,7 @@ static int put_mapped(struct writer *w, struct tree_inode *node, struct ext2_ino
 	else
 		r = put_file(&m, err);
 	ext2fs_extent_free(m.handle);
-	return r;
+	return r ? r : put_block_count(&m, err);
 }
 
 static bool is_mapped(const struct tree_inode *node)

@@ -33,6 +33,17 @@ def test_gnu_tar(tool, tmp_path, options):
     check_image(tool, tmp_path, [gnu_tar(root, *options)], [compression], want)
 
 
+def test_file_in_many_pieces(tool, tmp_path):
+    """More than an inode has room for, and than one block of extents has."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with open(root / "sparse", "wb") as out:
+        for i in range(1000):
+            out.seek(i * 16384)
+            out.write(b"%d" % i)
+    check_image(tool, tmp_path, [gnu_tar(root, "--format=posix", "-S")], want=tree(root))
+
+
 def test_gnu_tar_acls_as_text(tool, tmp_path):
     root = tmp_path / "root"
     root.mkdir()
