@@ -593,6 +593,7 @@ static int no_xattr(void *ctx, const char *name, const void *value, size_t len, 
 
 static void test_reserved_xattrs(void **state)
 {
+	char long_name[300];
 	struct buf b = { 0 };
 	cleanup_fd int fd = -1;
 	cleanup_erofs struct erofs *e = NULL;
@@ -601,6 +602,9 @@ static void test_reserved_xattrs(void **state)
 	tb_pax(&b, "SCHILY.xattr.trusted.overlay.opaque", "y");
 	tb_pax(&b, "SCHILY.xattr.trusted.overlay.redirect", "/etc");
 	tb_pax(&b, "SCHILY.xattr.trusted.msb.link", "etc/shadow");
+	/* 256 bytes: listed by the kernel, but it cannot be asked for. */
+	(void)snprintf(long_name, sizeof(long_name), "SCHILY.xattr.user.%0251d", 0);
+	tb_pax(&b, long_name, "v");
 	(void)tb_dir(&b, "d/");
 	tb_end(&b);
 	e = image(&b, &fd);

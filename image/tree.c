@@ -2,6 +2,7 @@
 #include "image/tree.h"
 
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -198,7 +199,8 @@ int tree_set_xattr(struct tree *t, struct tree_inode *inode, const char *name, c
 	void *mem;
 	int r;
 
-	if (!p || name_len > 255 || len > UINT16_MAX)
+	/* EROFS could keep longer names than the kernel can be asked for. */
+	if (!p || strlen(name) > XATTR_NAME_MAX || len > UINT16_MAX)
 		return 1;
 	r = charged_alloc(t, sizeof(*x) + name_len + len, &mem, err);
 	if (r < 0)
