@@ -10,18 +10,12 @@
 
 static int read_content(const struct setup_disk *disk, struct block_content *ret, struct err *err)
 {
-	const struct block_config cfg = {
-		.format = disk->vm.format,
-		.fd = disk->vm.fd,
-		.dir_fd = disk->vm.dir_fd,
-		.path = disk->vm.path,
-		.dir_path = disk->vm.dir_path,
-		.backing = disk->vm.backing,
-		.read_only = true,
-	};
+	struct vm_disk look = disk->vm;
 	struct block *b = NULL;
-	int rc = block_open(&cfg, &b, err);
+	int rc;
 
+	look.read_only = true;
+	rc = vm_disk_open(&look, &b, err);
 	rc = rc ? rc : block_probe(b, ret, err);
 	block_free(b);
 	return rc;

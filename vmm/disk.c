@@ -15,7 +15,7 @@ void vm_disk_name(const struct vm_disk *disk, unsigned place, char *dst, size_t 
 		(void)snprintf(dst, max, "disk %u", place);
 }
 
-static int open_image(const struct vm_disk *disk, struct block **ret, struct err *err)
+int vm_disk_open(const struct vm_disk *disk, struct block **ret, struct err *err)
 {
 	const struct block_config cfg = {
 		.format = disk->format,
@@ -35,7 +35,7 @@ static int open_image(const struct vm_disk *disk, struct block **ret, struct err
 int vm_disk_new(const struct vm_disk *disk, struct virtio_dev **ret, struct err *err)
 {
 	struct virtio_block_config cfg = { .serial = disk->id, .unsafe = disk->unsafe };
-	int rc = open_image(disk, &cfg.image, err);
+	int rc = vm_disk_open(disk, &cfg.image, err);
 
 	if (rc < 0)
 		return rc;

@@ -97,6 +97,12 @@ struct vm_disk {
 };
 
 /*
+ * vm_disk_open() - the image of @disk, as a machine has it; for who wants to look into it before
+ * Return: as block_open(), block_concat_open(); *ret is freed by block_free()
+ */
+int vm_disk_open(const struct vm_disk *disk, struct block **ret, struct err *err);
+
+/*
  * struct vm_net - a network device with a stack of its own behind it (net/net.h)
  * @config: borrowed for vm_new(), which opens the published ports and reads the host's resolvers
  * @plan:   from net_plan_make(): addresses; MAC address and MTU of the device
