@@ -71,7 +71,7 @@ struct run_setup {
 /*
  * setup_suit_kernel() - before setup_prepare(): where the user's own kernel is known to be too old
  * for an image of layers, the root becomes a flat one, unless something else was asked for
- * Return: 0; -EINVAL it was; -errno the kernel cannot be opened
+ * Return: 0, also if the kernel cannot be opened; -EINVAL it was
  */
 int setup_suit_kernel(struct run_args *args, struct err *err);
 

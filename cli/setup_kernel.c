@@ -22,15 +22,16 @@ int setup_suit_kernel(struct run_args *args, struct err *err)
 {
 	const struct vm_kernel kernel = { .path = args->kernel };
 	struct vm_kernel_version v;
-	int rc;
 
 	if (!args->kernel || root_kind_of(args->image) != ROOT_REFERENCE ||
 		args->upper.kind == UPPER_FLAT)
 		return 0;
-	rc = vm_kernel_version(&kernel, &v, err);
-	/* Unknown: the guest's agent says what to do if the kernel cannot. */
-	if (rc < 0 || !v.major || reads_layers(&v))
-		return rc;
+	/*
+	 * Unknown: the guest's agent says what to do if the kernel cannot. What is no kernel is
+	 * told by who is to boot it.
+	 */
+	if (vm_kernel_version(&kernel, &v, NULL) < 0 || !v.major || reads_layers(&v))
+		return 0;
 	if (args->upper.given)
 		return err_msg(err, EINVAL,
 			"--root-disk: kernel '%.200s' is Linux %u.%u, which cannot read the layers "

@@ -51,7 +51,6 @@ def test_version_of_a_bzimage(msb, images, tmp_path):
 
 
 def test_kernel_that_is_none(msb, images, tmp_path):
-    """Said before anything is made of the image."""
     (tmp_path / "vmlinux").write_bytes(b"\x7fELF" + bytes(60))
     for kernel in tmp_path / "vmlinux", tmp_path / "nothing":
         result = msb.run("--kernel", kernel, *ROOT, env=images)
