@@ -130,6 +130,13 @@ typedef bool catalogue_used_fn(void *ctx, const char *manifest_digest);
 int catalogue_image_prune(struct catalogue *c, catalogue_used_fn *used, void *ctx, unsigned max,
 	struct catalogue_pruned *ret, struct err *err);
 
+/*
+ * catalogue_layer_needed(), catalogue_manifest_needed() - would catalogue_image_prune() keep it,
+ * for a sandbox or a snapshot? Return: 1, 0, -errno
+ */
+int catalogue_layer_needed(struct catalogue *c, const char *diff_id, struct err *err);
+int catalogue_manifest_needed(struct catalogue *c, const char *digest, struct err *err);
+
 /* catalogue_has_layer(), catalogue_has_manifest() - Return: 1, 0, -errno */
 int catalogue_has_layer(struct catalogue *c, const char *diff_id, struct err *err);
 int catalogue_has_manifest(struct catalogue *c, const char *digest, struct err *err);

@@ -59,6 +59,12 @@ uint64_t sql_u64(sqlite3_stmt *s, int column); /* 0 for null and negative number
 #define SQL_TIME_MAX 64
 void sql_now(char *ret);
 
+/* What keeps a manifest: a reference, a sandbox, a snapshot that will want it as its base. */
+#define MANIFEST_FREE                                                                              \
+	" NOT EXISTS (SELECT 1 FROM image_ref r WHERE r.manifest_id = manifest.id)"                \
+	" AND NOT EXISTS (SELECT 1 FROM sandbox_rootfs s WHERE s.manifest_id = manifest.id)"
+#define LAYER_FREE " NOT EXISTS (SELECT 1 FROM manifest_layer ml WHERE ml.layer_id = layer.id)"
+
 /*
  * struct sql_tx - a transaction that may write; without sql_commit() it is undone at the end of its
  * scope. Begin waits for other writers.

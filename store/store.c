@@ -59,6 +59,17 @@ static int make_room(const struct home *home, struct err *err)
 	return rc ? rc : cache_collect_tmp(cache, &done, err);
 }
 
+/* The last resort on a full disk; @err says why, and is cleared if that works. */
+static int open_to_look(struct store *s, struct store *ret, struct err *err)
+{
+	catalogue_close(take_ptr(&s->catalogue));
+	if (open_in_home(s, CATALOGUE_READ, NULL) < 0 || !s->cache)
+		return -err->code;
+	err_clear(err);
+	move_to(ret, s);
+	return 0;
+}
+
 /* However full the disk is: no command that was refused for that has to be understood first. */
 int store_open_to_free(struct store *ret, struct err *err)
 {
@@ -75,6 +86,8 @@ int store_open_to_free(struct store *ret, struct err *err)
 		catalogue_close(take_ptr(&s.catalogue));
 		rc = open_in_home(&s, CATALOGUE_WRITE, err);
 	}
+	if (no_room(rc))
+		return open_to_look(&s, ret, err);
 	if (rc < 0)
 		return rc;
 	/* What others wrote last, when they were killed, is in the way of what is written now. */
@@ -85,16 +98,12 @@ int store_open_to_free(struct store *ret, struct err *err)
 
 int store_open_to_use(struct store *ret, struct err *err)
 {
+	cleanup_store struct store s = { 0 };
 	int rc = store_open(CATALOGUE_WRITE, ret, err);
 
-	if (!no_room(rc) || store_open(CATALOGUE_READ, ret, NULL) < 0)
+	if (!no_room(rc) || home_init(&s.home, NULL) < 0)
 		return rc;
-	if (!ret->cache) {
-		store_release(ret);
-		return rc;
-	}
-	err_clear(err);
-	return 0;
+	return open_to_look(&s, ret, err);
 }
 
 /* Its log is deleted with that, if nobody else has it open: only then there is room again. */
@@ -239,15 +248,55 @@ static int prune_rows(struct store *s, struct catalogue_pruned *ret, struct err 
 	return 0;
 }
 
+static int needed(void *ctx, enum cache_kind kind, const char *digest, struct err *err)
+{
+	struct store *s = ctx;
+
+	return kind == CACHE_LAYER ? catalogue_layer_needed(s->catalogue, digest, err)
+				   : catalogue_manifest_needed(s->catalogue, digest, err);
+}
+
+/*
+ * Without any room, not even the reserve, rows cannot go before their files. A row without files is
+ * an image that has to be pulled again, and it is about to go too: with the room that the files
+ * leave, or, if this is killed, with the next prune.
+ */
+static int prune_files_first(struct store *s, struct cache_collected *files,
+	struct catalogue_pruned *rows, struct err *err)
+{
+	int rc;
+
+	err_clear(err);
+	rc = cache_collect(s->cache, needed, s, true, files, err);
+	if (rc < 0)
+		return rc;
+	catalogue_close(take_ptr(&s->catalogue));
+	rc = catalogue_open(&s->home, CATALOGUE_WRITE, &s->catalogue, err);
+	return rc ? rc : prune_rows(s, rows, err);
+}
+
+static void add_collected(struct cache_collected *sum, const struct cache_collected *more)
+{
+	for (unsigned i = 0; i < CACHE_KINDS; i++)
+		sum->artifacts[i] += more->artifacts[i];
+	sum->metadata += more->metadata;
+	sum->stray += more->stray;
+	sum->bytes += more->bytes;
+	sum->busy = more->busy;
+}
+
 int store_image_prune(struct store *store, struct store_pruned *ret, struct err *err)
 {
 	struct catalogue_pruned rows = { 0 };
-	struct cache_collected files = { 0 };
+	struct cache_collected files = { 0 }, more;
 	int rc = prune_rows(store, &rows, err);
 
-	rc = rc ? rc : cache_collect(store->cache, wanted, store, true, &files, err);
+	if (no_room(rc))
+		rc = prune_files_first(store, &files, &rows, err);
+	rc = rc ? rc : cache_collect(store->cache, wanted, store, true, &more, err);
 	if (rc < 0)
 		return rc;
+	add_collected(&files, &more);
 	*ret = (struct store_pruned){
 		.references = rows.references,
 		.manifests = rows.manifests,

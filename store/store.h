@@ -39,7 +39,8 @@ void store_release(struct store *store);
 /*
  * store_open_to_free() - store_open(CATALOGUE_WRITE) for what gives space back: the reserve
  * (reserve.h) makes that work on a full disk; where it is missing and the catalogue cannot be
- * written, interrupted downloads are deleted first
+ * written, interrupted downloads are deleted first, and if that is not enough @catalogue is for
+ * reading only: store_image_prune() can work with that, the others are -ENOSPC
  */
 int store_open_to_free(struct store *ret, struct err *err);
 

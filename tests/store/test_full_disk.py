@@ -167,6 +167,28 @@ def test_more_images_than_there_is_room_to_forget(home, disk):
     sound(home, disk)
 
 
+@pytest.mark.parametrize("inodes", [False, True], ids=["blocks", "inodes"])
+def test_prune_works_where_nothing_was_kept_free(home, disk, inodes):
+    """In the home folder of another release, say: but images of sandboxes stay, and what is in use."""
+    home.ok("load", "-q", "-i", home.archive)
+    with contextlib.closing(home.catalogue()) as db:
+        db.execute("INSERT INTO sandbox (name, config, status) VALUES ('s', '{}', 'Stopped')")
+        db.execute("INSERT INTO sandbox_rootfs (sandbox_id, manifest_id, mode) SELECT 1, manifest_id, 'erofs'"
+                   " FROM image_ref WHERE reference LIKE '%small%'")
+        db.commit()
+    shutil.rmtree(home.path / "db/.reserve")
+    fill(disk, inodes)
+    for args in ["image", "rm", "small:1", "--force"], ["volume", "rm", "v"]:
+        refused = home.run(*args)
+        assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+    pruned = home.json("image", "prune", "-y")
+    assert (pruned["image_refs_removed"], pruned["manifests_removed"], pruned["layers_removed"]) == (1, 1, 3)
+    assert home.ok("image", "ls", "-q") == "docker.io/library/small:1\n"
+    home.ok("save", "-q", "small:1", "-o", home.archive)
+    assert reserve(home) > 0, "as far as there is room"
+    sound(home, disk)
+
+
 def test_deleting_that_is_killed_on_a_full_disk(home, disk):
     """At any point: the next one goes on with the room that the killed one had taken."""
     for i in range(12):
@@ -176,6 +198,7 @@ def test_deleting_that_is_killed_on_a_full_disk(home, disk):
         with home.start("image", "rm", "-q", f"tag:{i}") as removal:
             time.sleep(i * 0.004)
             removal.kill()
+        home.ok("image", "ls")
     home.ok("image", "prune", "-y", "-q")
     assert home.json("image", "ls") == []
     assert reserve(home) == 8
