@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "lib/num.h"
@@ -16,6 +17,10 @@
 
 #define DB_NAME	       "msb.db"
 #define MIGRATION_LOCK "msb.db.migration.lock"
+
+/* Of the log's index, as long as the log is short; of the log, for most of what is written. */
+#define INDEX_SIZE KIB(32)
+#define LOG_SIZE   KIB(256)
 
 /* Configs of sandboxes may hold secrets. */
 #define DB_DIR_MODE 0700
@@ -200,6 +205,27 @@ static int open_on_full_disk(struct catalogue *c, unsigned busy_s, struct err *e
 	return open_immutable(c, busy_s, err);
 }
 
+/*
+ * SQLite makes room for the index of its log, which it maps, by a byte in each page. Where a page
+ * is several blocks of the file system that leaves holes, and the process is killed if one of them
+ * cannot be filled. So there it is not even tried where room is short.
+ */
+static int check_index_room(struct catalogue *c, uint64_t need, struct err *err)
+{
+	char index[PATH_MAX];
+	struct statvfs fs;
+	struct stat st;
+	int rc;
+
+	if (statvfs(c->path, &fs) < 0 || fs.f_frsize >= (unsigned long)sysconf(_SC_PAGESIZE))
+		return 0;
+	(void)snprintf(index, sizeof(index), "%s-shm", c->path);
+	if (stat(index, &st) == 0)
+		need -= MIN_OF(need, (uint64_t)st.st_blocks * 512);
+	rc = need ? sql_room(c, need) : 0;
+	return rc ? err_set(err, -rc, "open the catalogue '%s'", c->path) : 0;
+}
+
 static int open_read(struct catalogue *c, unsigned busy_s, struct err *err)
 {
 	enum schema_state state = SCHEMA_NONE;
@@ -207,7 +233,8 @@ static int open_read(struct catalogue *c, unsigned busy_s, struct err *err)
 
 	if (access(c->path, F_OK) < 0 && errno == ENOENT)
 		return open_memory(c, err);
-	rc = open_db(c, c->path, SQLITE_OPEN_READONLY, busy_s, err);
+	rc = check_index_room(c, INDEX_SIZE, err);
+	rc = rc ? rc : open_db(c, c->path, SQLITE_OPEN_READONLY, busy_s, err);
 	rc = rc ? rc : schema_state(c, &state, err);
 	if (rc == -ENOENT || rc == -EROFS) {
 		err_clear(err);
@@ -246,6 +273,7 @@ static int open_write(struct catalogue *c, const struct home *home, struct err *
 	int rc = home_make(home->root, HOME_MODE, err);
 
 	rc = rc ? rc : home_make(home->db_dir, DB_DIR_MODE, err);
+	rc = rc ? rc : check_index_room(c, INDEX_SIZE + LOG_SIZE, err);
 	rc = rc ? rc : check_writable(c, err);
 	rc = rc ? rc
 		: open_db(c, c->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,

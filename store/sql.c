@@ -50,21 +50,29 @@ static int busy_error(struct catalogue *c, struct err *err)
 		c->path, holder);
 }
 
-/*
- * Where SQLite cannot create a file, it tries to open it, and what it tells is that there is none.
- * Return: why nothing can be created beside the catalogue; @why if that is not the matter
+int sql_room(const struct catalogue *c, uint64_t len)
+{
+	char probe[PATH_MAX];
+	cleanup_fd int fd = -1;
+	int rc = 0;
+
+	/* With a name: that takes room too. */
+	(void)snprintf(probe, sizeof(probe), "%s-probe", c->path);
+	fd = open(probe, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		rc = -errno;
+	else if (unlink(probe) == 0 && len && fallocate(fd, 0, 0, (off_t)len) < 0)
+		rc = -errno;
+	return rc == -ENOSPC || rc == -EDQUOT ? rc : 0;
+}
+
+/* Where SQLite cannot create a file, it tries to open it, and what it tells is that there is none.
  */
 static int why_not_created(const struct catalogue *c, int why)
 {
-	const char *slash = strrchr(c->path, '/');
-	char dir[PATH_MAX];
-	cleanup_fd int fd = -1;
+	int rc = why == ENOENT ? sql_room(c, 0) : 0;
 
-	if (why != ENOENT || !slash)
-		return why;
-	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - c->path), c->path);
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return fd < 0 && (errno == ENOSPC || errno == EDQUOT) ? errno : why;
+	return rc ? -rc : why;
 }
 
 int sql_error(struct catalogue *c, struct err *err)

@@ -30,6 +30,10 @@ static inline void sql_stmt_fn(sqlite3_stmt **s)
 /* sql_error() - the database's last failure as an error. Return: -errno */
 int sql_error(struct catalogue *c, struct err *err);
 
+/* sql_room() - is there room for a file of @len bytes beside the catalogue? Return: 0 yes, or it
+ * cannot be told; -ENOSPC, -EDQUOT */
+int sql_room(const struct catalogue *c, uint64_t len);
+
 /* sql_exec() - one or more statements without parameters */
 int sql_exec(struct catalogue *c, const char *sql, struct err *err);
 

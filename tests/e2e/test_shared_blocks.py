@@ -9,37 +9,19 @@ import time
 
 import pytest
 
+from disks import file_system
+
 FS_IOC_FIEMAP = 0xC020660B
 FIEMAP_FLAG_SYNC = 1
 BLOCK = 4096
 HEAD, EXTENT, EXTENTS = struct.Struct("=QQLLLL"), struct.Struct("=QQQQQLLLL"), 512
 
-# mkfs.xfs makes none that is smaller; in the file on the host it is hardly more than its data.
-SIZE = 300 << 20
-
 
 @pytest.fixture(scope="module")
 def xfs(tmp_path_factory):
-    """A new XFS in a file."""
-    if os.geteuid() != 0:
-        pytest.skip("impossible here: a file system takes root to mount")
-    disk, folder = tmp_path_factory.mktemp("xfs") / "disk", tmp_path_factory.mktemp("mnt")
-    with open(disk, "wb") as out:
-        out.truncate(SIZE)
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", disk], check=True)
-    loop = subprocess.run(["losetup", "-f", "--show", disk], capture_output=True, text=True, check=False)
-    if loop.returncode != 0:
-        pytest.skip(f"impossible here: no loop device: {loop.stderr.strip()}")
-    device = loop.stdout.strip()
-    mounted = subprocess.run(["mount", "-t", "xfs", device, folder], capture_output=True, text=True, check=False)
-    try:
-        if "unknown filesystem" in mounted.stderr:
-            pytest.skip("impossible here: a kernel without XFS")
-        assert mounted.returncode == 0, mounted.stderr
+    # 300 MiB: mkfs.xfs makes none that is smaller; in the file on the host it is hardly more than its data.
+    with file_system(tmp_path_factory.mktemp("xfs"), 300 << 20, "mkfs.xfs", "-q", "-m", "reflink=1") as folder:
         yield folder
-        subprocess.run(["umount", folder], check=True)
-    finally:
-        subprocess.run(["losetup", "-d", device], check=True)
 
 
 @pytest.fixture(scope="module")

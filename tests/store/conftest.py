@@ -9,12 +9,14 @@ import os
 import pathlib
 import sqlite3
 import subprocess
+import sys
 import tarfile
 import threading
 
 import pytest
 
 SRC = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(SRC / "tests/common"))
 MSB = pathlib.Path(os.environ.get("MSB", SRC / "out/release/cli/msb"))
 DEADLINE = 120
 

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from disks import file_system
+
 from conftest import Home, archive, files, images, layer
 
 # Room in KiB beside what is there already: not enough for the catalogue, for the layers, for the rows.
@@ -148,6 +150,30 @@ def test_a_full_disk_can_be_looked_at(home, disk, inodes):
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and "No space left" in refused.stderr
     made = home.run("run", "--pull", "never", "--root-disk", "tmpfs", "-v", "new:/v", "small:1", "--", "true")
     assert made.returncode == 1 and made.stderr.count("\n") == 1 and "No space left" in made.stderr
+
+
+def test_blocks_smaller_than_pages(tmp_path):
+    """There SQLite takes less for a file that it maps than it needs, and would be killed by a page without a block."""
+    with file_system(tmp_path, 64 << 20, "/sbin/mkfs.ext4", "-q", "-b", "1024") as disk:
+        home = Home(disk / "home")
+        home.ok("load", "-q", "-i", archive(tmp_path / "small.tar", ["small:1", "other:1"], layer({"f": b"x"})))
+        home.ok("volume", "create", "-q", "v")
+        assert reserve(home) == 8
+        with open(disk / "filler", "wb", buffering=0) as out:
+            for size in 1 << 20, 1024:
+                with contextlib.suppress(OSError):
+                    while True:
+                        out.write(bytes(size))
+        for args in ["image", "tag", "small:1", "third:1"], ["volume", "create", "w"]:
+            refused = home.run(*args)
+            assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+            assert "No space left" in refused.stderr
+        assert len(home.json("image", "ls")) == 2
+        home.ok("image", "rm", "-q", "other:1")
+        home.ok("volume", "rm", "-q", "v")
+        home.ok("image", "prune", "-y", "-q")
+        assert home.json("image", "ls") == []
+        assert reserve(home) == 8
 
 
 def test_more_images_than_there_is_room_to_forget(home, disk):
