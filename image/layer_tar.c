@@ -21,6 +21,8 @@
 
 /*
  * struct writer - a layer on its way into a tar
+ * @lower: now only links to files of lower layers. They come first: whoever unpacks the tar must
+ *	   not have removed or replaced those files yet.
  * @path:  of the entry at hand, @len bytes
  * @links: struct first by nid: names of files with several
  */
@@ -31,6 +33,7 @@ struct writer {
 	char path[PATH_LEN];
 	size_t len;
 	unsigned depth;
+	bool lower;
 	void *links;
 	uint8_t *chunk;
 };
@@ -209,7 +212,7 @@ static int on_name(void *ctx, const char *name, uint64_t nid, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (S_ISCHR(in.mode) && in.rdev == 0)
-		return write_marker(w, w->path, dir_len, name, err);
+		return w->lower ? 0 : write_marker(w, w->path, dir_len, name, err);
 	if (dir_len + strlen(name) + 2 > sizeof(w->path))
 		return err_msg(err, ENAMETOOLONG, "a path of the layer is too long");
 	w->len += (size_t)sprintf(w->path + dir_len, "%s%s", name, S_ISDIR(in.mode) ? "/" : "");
@@ -224,12 +227,12 @@ static int write_tree(struct writer *w, const struct erofs_inode *in, struct err
 	struct marks k = { .opaque = false };
 	int rc = erofs_xattrs(w->e, in, on_xattr, &k, err);
 
-	if (rc == 0 && !k.implied)
+	if (rc == 0 && !k.implied && w->lower == (k.link[0] != '\0'))
 		rc = write_member(w, in, &k, err);
 	buf_release(&k.pax);
 	if (rc < 0 || !S_ISDIR(in->mode))
 		return rc;
-	if (k.opaque)
+	if (k.opaque && !w->lower)
 		rc = write_marker(w, w->path, w->len, ".wh..opq", err);
 	if (rc < 0)
 		return rc;
@@ -241,21 +244,29 @@ static int write_tree(struct writer *w, const struct erofs_inode *in, struct err
 }
 
 /* The root is "./" as a member, and nothing at all in front of what is in it. */
-static int write_root(struct writer *w, struct err *err)
+static int write_root(struct writer *w, const struct erofs_inode *root, struct err *err)
 {
 	struct marks k = { .opaque = false };
-	struct erofs_inode root;
-	int rc = erofs_get(w->e, erofs_root(w->e), &root, err);
+	int rc = erofs_xattrs(w->e, root, on_xattr, &k, err);
 
-	rc = rc ? rc : erofs_xattrs(w->e, &root, on_xattr, &k, err);
 	if (rc == 0 && !k.implied) {
 		memcpy(w->path, "./", 3);
-		rc = write_member(w, &root, &k, err);
+		rc = write_member(w, root, &k, err);
 		w->path[0] = '\0';
 	}
 	buf_release(&k.pax);
-	if (rc == 0 && k.opaque)
-		rc = write_marker(w, "", 0, ".wh..opq", err);
+	return rc == 0 && k.opaque ? write_marker(w, "", 0, ".wh..opq", err) : rc;
+}
+
+static int write_all(struct writer *w, struct err *err)
+{
+	struct erofs_inode root;
+	int rc = erofs_get(w->e, erofs_root(w->e), &root, err);
+
+	w->lower = true;
+	rc = rc ? rc : erofs_list(w->e, &root, on_name, w, err);
+	w->lower = false;
+	rc = rc ? rc : write_root(w, &root, err);
 	return rc ? rc : erofs_list(w->e, &root, on_name, w, err);
 }
 
@@ -272,7 +283,7 @@ int layer_to_tar(int fd, tar_sink_fn *sink, void *ctx, struct err *err)
 	if (rc < 0)
 		return rc;
 	*w = (struct writer){ .e = e, .sink = sink, .ctx = ctx, .chunk = chunk };
-	rc = write_root(w, err);
+	rc = write_all(w, err);
 	rc = rc ? rc : tar_write_end(sink, ctx, err);
 	tdestroy(w->links, free);
 	return rc;

@@ -177,6 +177,22 @@ static void test_link_to_nothing_fails_at_merge(void **state)
 	assert_non_null(strstr(err.msg, "'h' leads to 'gone'"));
 }
 
+/* The folder goes, one of its files stays under another name: in which order that is said is free.
+ */
+static void test_link_into_a_folder_that_goes(void **state)
+{
+	struct buf b = { 0 };
+	cleanup_fd int fd = -1;
+	cleanup_erofs struct erofs *e = NULL;
+	struct erofs_inode i;
+
+	(void)tb_file(&b, ".wh.d", "");
+	(void)tb_header(&b, "h", '1', "d/sub/f", 0);
+	tb_end(&b);
+	e = image(&b, &fd);
+	assert_int_equal(erofs_lookup(e, "h", false, &i, NULL), 0);
+}
+
 static void test_whiteouts(void **state)
 {
 	struct buf b = { 0 };
@@ -620,6 +636,7 @@ int main(void)
 		cmocka_unit_test(test_links),
 		cmocka_unit_test(test_depth_by_links),
 		cmocka_unit_test(test_link_to_nothing_fails_at_merge),
+		cmocka_unit_test(test_link_into_a_folder_that_goes),
 		cmocka_unit_test(test_whiteouts),
 		cmocka_unit_test(test_headers),
 		cmocka_unit_test(test_pax),

@@ -430,7 +430,7 @@ static int walk_path(struct walk *w, struct tree_inode *dir, const char *path, s
 			continue;
 		}
 		if (!S_ISDIR(at->mode))
-			return -ENOTDIR;
+			return tree_is_whiteout(at) ? -ENOENT : -ENOTDIR;
 		if (n == 2 && !memcmp(s, "..", 2)) {
 			at = at->parent;
 		} else {
