@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the command in the table and runs it. */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -166,6 +167,8 @@ int cli_main(const struct command *const *table, const char *about, int argc, ch
 	const struct command *c;
 
 	start_ns = clock_mono_ns();
+	/* A file that grows beyond ulimit -f is an error with words, not an end without any. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	if (is_help(word)) {
 		print_help(table, about);
 		return flush_stdout(EXIT_OK);

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -134,6 +135,14 @@ def test_no_home(toy, tmp_path, home_is, says):
                           env=toy.env, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("error: ") and says in done.stderr
+
+
+def test_file_size_limit(home, tmp_path):
+    big = archive(tmp_path / "big.tar", ["big:1"], layer({"f": os.urandom(2 << 20)}))
+    done = home.run("load", "-i", big, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    assert done.returncode == 1 and done.stderr.endswith(": File too large\n") and done.stderr.count("\n") == 1
+    assert home.json("image", "ls") == []
+    home.ok("load", "-q", "-i", big)
 
 
 @pytest.mark.parametrize("args", [["load", "-i", "ARCHIVE"], ["image", "rm", "toy"], ["image", "prune", "-y"],
