@@ -74,7 +74,7 @@ static struct loaded *loaded_new(void)
 
 static void loaded_free(struct loaded **p)
 {
-	struct loaded *i = *p;
+	struct loaded *i = take_ptr(p);
 
 	if (!i)
 		return;
@@ -308,6 +308,8 @@ static int publish_all(struct load *ld, struct err *err)
 
 		for (size_t n = 0; n < i->name_count && rc == 0; n++)
 			rc = publish_name(ld, i, i->names[n], err);
+		/* What has a name has its files open itself: each twice would be too many. */
+		loaded_free(&ld->found[k]);
 	}
 	return rc;
 }

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Archives in and out."""
 import bz2
+import functools
 import gzip
 import hashlib
 import io
 import json
 import lzma
+import resource
 import subprocess
 import tarfile
 
@@ -258,6 +260,15 @@ def test_all_or_nothing(tool, image, second):
     assert {"content": "has the content", "name": "invalid image reference", "link": "hard link"}[second] in line
     assert {f for f in tool.files() if f.endswith(".json")} == names
     assert tool.run("open", "x:1").ok()["digest"] == before
+
+
+def test_many_images(tool):
+    """Every layer of every image is open while it is not recorded, but no more often than once."""
+    images = {f"x:{i}": Image([tar({f"{i}/{n}": b""}) for n in range(5)]) for i in range(20)}
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (170, 170))
+    done = tool.run("load", "-", input=docker_archive(images), text=False, preexec_fn=limit)
+    done.ok()
+    assert len(done.images) == 20
 
 
 @pytest.mark.parametrize("tool_name", ["gzip", "zstd"])
