@@ -61,7 +61,9 @@ int sql_room(const struct catalogue *c, uint64_t len)
 	fd = open(probe, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		rc = -errno;
-	else if (unlink(probe) == 0 && len && fallocate(fd, 0, 0, (off_t)len) < 0)
+	else
+		(void)unlink(probe); /* who asks at the same time may have done that */
+	if (fd >= 0 && len && fallocate(fd, 0, 0, (off_t)len) < 0)
 		rc = -errno;
 	return rc == -ENOSPC || rc == -EDQUOT ? rc : 0;
 }
