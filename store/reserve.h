@@ -28,7 +28,7 @@
 void reserve_give(const struct home *home);
 
 /*
- * reserve_keep() - make what is missing of it, as far as there is room; one system call or two if
+ * reserve_keep() - make what is missing of it, as far as there is room; a few system calls if
  * nothing is
  * @ample: only where at least RESERVE_AMPLE bytes are free: for who has not just given it
  */

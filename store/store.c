@@ -227,23 +227,31 @@ void store_image_drop(struct store *store, const char *canonical, const char *ma
 	discard(store, &gone, NULL);
 }
 
-/* All at once, or, where the log of that does not fit on the disk, few at a time. */
-static int prune_rows(struct store *s, struct catalogue_pruned *ret, struct err *err)
+static void add_pruned(struct catalogue_pruned *sum, const struct catalogue_pruned *more)
 {
-	int rc = catalogue_image_prune(s->catalogue, busy, s, UINT_MAX, ret, err);
+	sum->references += more->references;
+	sum->manifests += more->manifests;
+	sum->layers += more->layers;
+}
 
+/* All at once, or, where the log of that does not fit on the disk, few at a time. */
+static int prune_rows(struct store *s, struct catalogue_pruned *sum, struct err *err)
+{
+	struct catalogue_pruned some = { .references = 1 };
+	int rc = catalogue_image_prune(s->catalogue, busy, s, UINT_MAX, &some, err);
+
+	if (rc == 0)
+		add_pruned(sum, &some);
 	if (!no_room(rc))
 		return rc;
-	for (struct catalogue_pruned some = { .references = 1 }; some.references;) {
+	while (some.references) {
 		/* The log starts anew. */
 		catalogue_checkpoint(s->catalogue);
 		err_clear(err);
 		rc = catalogue_image_prune(s->catalogue, busy, s, PRUNE_STEP, &some, err);
 		if (rc < 0)
 			return rc;
-		ret->references += some.references;
-		ret->manifests += some.manifests;
-		ret->layers += some.layers;
+		add_pruned(sum, &some);
 	}
 	return 0;
 }
