@@ -22,6 +22,11 @@
 #define INDEX_SIZE KIB(32)
 #define LOG_SIZE   KIB(256)
 
+/* Where SQLite has its locks of a database, whatever the length of the file. */
+#define PENDING_AT 0x40000000
+#define SHARED_AT  0x40000002
+#define SHARED_LEN 510
+
 /* Configs of sandboxes may hold secrets. */
 #define DB_DIR_MODE 0700
 #define HOME_MODE   0755
@@ -165,9 +170,20 @@ static int open_memory(struct catalogue *c, struct err *err)
 	return rc ? rc : sql_exec(c, "PRAGMA query_only = ON", err);
 }
 
+/* Does somebody read without SQLite's locks? Nobody begins that while there is a log. */
+static bool is_guarded(struct catalogue *c)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_start = PENDING_AT, .l_len = 1 };
+
+	if (c->guard < 0)
+		c->guard = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return c->guard < 0 || fcntl(c->guard, F_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+}
+
 void catalogue_checkpoint(struct catalogue *c)
 {
-	(void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (!is_guarded(c))
+		(void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 /* On a read-only medium SQLite cannot coordinate, and need not: nobody writes. */
@@ -184,21 +200,28 @@ static int open_immutable(struct catalogue *c, unsigned busy_s, struct err *err)
 	return open_db(c, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, busy_s, err);
 }
 
+static int guard(int fd, off_t at, off_t len)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_start = at, .l_len = len };
+
+	return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 /*
  * Room for the index of the log is what a reader lacks on a full disk. Without a log it needs none,
  * and there is none unless somebody is about to write, or was killed. Who writes begins with a new
- * log; what is in there goes to the database when the last of them closes it, which takes the lock
- * that is asked for here. (SQLite has its locks at 1 GiB, whatever the length of the file.)
+ * log; what is in there goes to the database when the last of them closes it, which takes the
+ * shared bytes for itself, or by catalogue_checkpoint(), which looks at the other one.
  */
 static int open_on_full_disk(struct catalogue *c, unsigned busy_s, struct err *err)
 {
-	struct flock lock = { .l_type = F_RDLCK, .l_start = 0x40000002, .l_len = 510 };
 	char log[PATH_MAX];
 	struct stat st;
 
 	(void)snprintf(log, sizeof(log), "%s-wal", c->path);
 	c->guard = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (c->guard < 0 || fcntl(c->guard, F_OFD_SETLK, &lock) < 0 ||
+	if (c->guard < 0 || guard(c->guard, PENDING_AT, 1) < 0 ||
+		guard(c->guard, SHARED_AT, SHARED_LEN) < 0 ||
 		(stat(log, &st) == 0 && st.st_size > 0))
 		return err_set(err, ENOSPC, "open the catalogue '%s'", c->path);
 	c->full = true;

@@ -34,7 +34,11 @@ int catalogue_open(
 	const struct home *home, enum catalogue_mode mode, struct catalogue **ret, struct err *err);
 void catalogue_close(struct catalogue *c);
 
-/* catalogue_checkpoint() - let the log's space be used again, as far as nobody reads it now */
+/*
+ * catalogue_checkpoint() - let the log's space be used again, as far as nobody reads it now, nor
+ * the database on a full disk. For who has opened the catalogue once only: closing it ends the
+ * locks of all its connections in this process
+ */
 void catalogue_checkpoint(struct catalogue *c);
 
 static inline void catalogue_cleanup_fn(struct catalogue **c)

@@ -92,6 +92,36 @@ static void reading_changes_nothing(void **state)
 	assert_int_equal(put(none, "r", DIGEST("a"), DIGEST("d"), &err), -EROFS);
 }
 
+static off_t size_of(const struct scratch *s, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(s->fd, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+	return st.st_size;
+}
+
+/* Who reads on a full disk has no other lock that would keep the log from being taken over. */
+static void checkpoints_wait_for_who_reads_without_a_log(void **state)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_start = 0x40000000, .l_len = 1 };
+	const struct scratch *s = *state;
+	cleanup_home struct home h = open_home(s);
+	cleanup_catalogue struct catalogue *c = open_catalogue(&h, CATALOGUE_WRITE);
+	cleanup_fd int reader = openat(s->fd, "db/msb.db", O_RDONLY | O_CLOEXEC);
+	struct err err = ERR_INIT;
+	off_t before;
+
+	assert_int_equal(put(c, "r", DIGEST("a"), DIGEST("d"), &err), 0);
+	before = size_of(s, "db/msb.db");
+	assert_int_equal(fcntl(reader, F_OFD_SETLK, &lock), 0);
+	catalogue_checkpoint(c);
+	assert_true(size_of(s, "db/msb.db") == before);
+	lock.l_type = F_UNLCK;
+	assert_int_equal(fcntl(reader, F_OFD_SETLK, &lock), 0);
+	catalogue_checkpoint(c);
+	assert_true(size_of(s, "db/msb.db") > before);
+}
+
 static void images_come_back(void **state)
 {
 	cleanup_home struct home h = open_home(*state);
@@ -450,6 +480,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		scratch_test(is_made_once),
 		scratch_test(reading_changes_nothing),
+		scratch_test(checkpoints_wait_for_who_reads_without_a_log),
 		scratch_test(images_come_back),
 		scratch_test(removal_takes_what_nobody_else_needs),
 		scratch_test(images_of_sandboxes_stay),

@@ -18,7 +18,7 @@ struct catalogue {
 	char *path; /* for messages */
 	bool in_tx;
 	bool full; /* for reading only, since the disk is full */
-	int guard; /* keeps others from what a reader without SQLite's locks cannot bear; -1 */
+	int guard; /* the file, for locks that are not SQLite's: those of a reader without; -1 */
 };
 
 static inline void sql_stmt_fn(sqlite3_stmt **s)
