@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image_save(): cached images as an archive (images.md 1.11). The compressed layers are gone, so
- * each layer's tar is made again from its EROFS image, twice: a header says how long its data are,
- * so the first time only counts and hashes. The result depends on the images alone; what is loaded
- * from it and saved again is the same byte for byte.
+ * Cached images as the files of an archive or a folder (images.md 1.11). The compressed layers are
+ * gone, so each layer's tar is made again from its EROFS image, twice: a header says how long its
+ * data are, so the first time only counts and hashes. The result depends on the images alone; what
+ * is loaded from it and saved again is the same byte for byte.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "image/image_internal.h"
 #include "image/json.h"
 #include "image/reference.h"
-#include "image/tar_write.h"
+#include "image/save_sink.h"
 #include "lib/cleanup.h"
-#include "lib/io.h"
-#include "lib/num.h"
-
-#define OUT_BUFFER KIB(256)
 
 /* struct saved_layer - @diff_id: in the cache; @digest, @size: of the tar made from it */
 struct saved_layer {
@@ -41,9 +36,7 @@ struct save {
 	size_t image_count;
 	struct saved_layer *layers;
 	size_t layer_count;
-	int fd;
-	uint8_t *out;
-	size_t out_len;
+	const struct save_sink *sink;
 };
 
 static void save_release(struct save *s)
@@ -56,7 +49,6 @@ static void save_release(struct save *s)
 	}
 	free(s->images);
 	free(s->layers);
-	free(s->out);
 }
 
 #define cleanup_save __attribute__((cleanup(save_release)))
@@ -199,8 +191,7 @@ static int open_all(struct save *s, struct cache *cache, const char *const *refe
 	int rc = 0;
 
 	s->images = calloc(n, sizeof(*s->images));
-	s->out = malloc(OUT_BUFFER);
-	if (!s->images || !s->out)
+	if (!s->images)
 		return err_set(err, ENOMEM, "save images");
 	for (; s->image_count < n && rc == 0; s->image_count++) {
 		rc = open_layers(
@@ -219,59 +210,22 @@ static int open_all(struct save *s, struct cache *cache, const char *const *refe
 
 /* --- writing */
 
-static int flush(struct save *s, struct err *err)
-{
-	int r = io_write(s->fd, s->out, s->out_len);
-
-	if (r < 0)
-		return err_set(err, r, "write the archive");
-	s->out_len = 0;
-	return 0;
-}
-
-static int sink(void *ctx, const void *data, size_t len, struct err *err)
-{
-	struct save *s = ctx;
-	const uint8_t *p = data;
-
-	while (len) {
-		size_t n = MIN_OF(len, OUT_BUFFER - s->out_len);
-		int rc;
-
-		memcpy(s->out + s->out_len, p, n);
-		s->out_len += n;
-		p += n;
-		len -= n;
-		rc = s->out_len == OUT_BUFFER ? flush(s, err) : 0;
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 static int put(struct save *s, const char *name, const char *text, struct err *err)
 {
-	struct tar_member m = { .type = '0', .name = name, .mode = 0644, .size = strlen(text) };
-	int rc = tar_write_header(&m, sink, s, err);
+	const struct save_sink *out = s->sink;
+	int rc = out->begin(out->ctx, name, strlen(text), err);
 
-	rc = rc ? rc : sink(s, text, m.size, err);
-	return rc ? rc : tar_write_padding(m.size, sink, s, err);
-}
-
-static int put_folder(struct save *s, const char *name, struct err *err)
-{
-	struct tar_member m = { .type = '5', .name = name, .mode = 0755 };
-
-	return tar_write_header(&m, sink, s, err);
+	rc = rc ? rc : out->write(out->ctx, text, strlen(text), err);
+	return rc ? rc : out->end(out->ctx, err);
 }
 
 static int put_layer(struct save *s, const struct saved_layer *l, const char *name, struct err *err)
 {
-	struct tar_member m = { .type = '0', .name = name, .mode = 0644, .size = l->size };
-	int rc = tar_write_header(&m, sink, s, err);
+	const struct save_sink *out = s->sink;
+	int rc = out->begin(out->ctx, name, l->size, err);
 
-	rc = rc ? rc : layer_to_tar(l->fd, sink, s, err);
-	return rc ? rc : tar_write_padding(m.size, sink, s, err);
+	rc = rc ? rc : layer_to_tar(l->fd, out->write, out->ctx, err);
+	return rc ? rc : out->end(out->ctx, err);
 }
 
 /* Images that are the same are one entry with several names. */
@@ -400,20 +354,28 @@ static int put_blob(struct save *s, const char *digest, const char *text, struct
 	return put(s, name, text, err);
 }
 
-static int save_oci(struct save *s, struct err *err)
+static int oci_tables(struct save *s, struct err *err)
 {
 	cleanup_json json_t *index = NULL;
 	json_t *entries = json_array();
-	char name[DIGEST_TEXT_MAX + 32];
-	int rc = put(s, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
+	int rc = 0;
 
 	for (size_t i = 0; i < s->image_count; i++)
 		(void)json_array_append_new(entries, oci_entry(&s->images[i]));
 	index = json_pack("{s:i,s:s,s:o}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX,
 		"manifests", entries);
-	rc = rc ? rc : put_json(s, "index.json", index, err);
-	rc = rc ? rc : put_folder(s, "blobs/", err);
-	rc = rc ? rc : put_folder(s, "blobs/sha256/", err);
+	if (s->sink->tables_last)
+		rc = put_json(s, "index.json", index, err);
+	rc = rc ? rc : put(s, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
+	return rc || s->sink->tables_last ? rc : put_json(s, "index.json", index, err);
+}
+
+static int oci_blobs(struct save *s, struct err *err)
+{
+	char name[DIGEST_TEXT_MAX + 32];
+	int rc = s->sink->folder(s->sink->ctx, "blobs/", err);
+
+	rc = rc ? rc : s->sink->folder(s->sink->ctx, "blobs/sha256/", err);
 	for (size_t i = 0; i < s->image_count && rc == 0; i++) {
 		const struct saved_image *img = &s->images[i];
 
@@ -429,13 +391,19 @@ static int save_oci(struct save *s, struct err *err)
 	return rc;
 }
 
-int image_save(struct cache *cache, const char *const *references, size_t n,
-	enum image_format format, int fd, struct err *err)
+static int save_oci(struct save *s, struct err *err)
 {
-	cleanup_save struct save s = { .fd = fd };
+	int rc = s->sink->tables_last ? 0 : oci_tables(s, err);
+
+	rc = rc ? rc : oci_blobs(s, err);
+	return rc || !s->sink->tables_last ? rc : oci_tables(s, err);
+}
+
+int save_images(struct cache *cache, const char *const *references, size_t n,
+	enum image_format format, const struct save_sink *sink, struct err *err)
+{
+	cleanup_save struct save s = { .sink = sink };
 	int rc = open_all(&s, cache, references, n, err);
 
-	rc = rc ? rc : format == IMAGE_OCI ? save_oci(&s, err) : save_docker(&s, err);
-	rc = rc ? rc : tar_write_end(sink, &s, err);
-	return rc ? rc : flush(&s, err);
+	return rc ? rc : format == IMAGE_OCI ? save_oci(&s, err) : save_docker(&s, err);
 }
