@@ -168,7 +168,11 @@ const struct command command_load = {
 
 static const struct option_row save_rows[] = {
 	{ 0, "format", "FORMAT", "docker (default) or oci", set_format },
-	{ 'o', "output", "FILE", "the archive; else standard output", set_path },
+	{ 'o', "output", "PATH",
+		"the archive; with --format oci also a folder, new (then with '/' behind) or "
+		"empty; "
+		"else standard output",
+		set_path },
 	{ 'q', "quiet", NULL, "say nothing but errors", set_quiet },
 	{ 0 },
 };
@@ -185,6 +189,15 @@ static bool replaces(const char *path)
 	struct stat st;
 
 	return stat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode);
+}
+
+/* 'a/' is meant as a folder, whether it is there or not. */
+static bool names_folder(const char *path)
+{
+	size_t len = strlen(path);
+	struct stat st;
+
+	return (len && path[len - 1] == '/') || (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
 }
 
 static int save_to(struct store *store, const struct archive_args *a, const char *const *references,
@@ -220,15 +233,23 @@ static int save(
 {
 	cleanup_store struct store store = { 0 };
 	cleanup_fd int fd = -1;
+	bool folder = a->path && names_folder(a->path);
 	int rc;
 
 	if (!a->path && isatty(STDOUT_FILENO))
 		return err_msg(err, EINVAL, "an archive is no text for a terminal; use --output");
+	if (folder && a->format != IMAGE_OCI)
+		return err_msg(err, EISDIR,
+			"'%s' is a folder, and the docker format is only a file: name one, or use "
+			"--format oci",
+			a->path);
 	rc = store_open(CATALOGUE_READ, &store, err);
 	if (rc == 0 && !store.cache)
 		rc = err_msg(err, ENOENT, "image not found: %s", references[0]);
 	if (rc < 0)
 		return rc;
+	if (folder)
+		return image_save_folder(store.cache, references, n, a->path, err);
 	if (a->path && replaces(a->path))
 		return save_replacing(&store, a, references, n, err);
 	if (!a->path)

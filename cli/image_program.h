@@ -15,8 +15,8 @@
 
 /* Both programs list these commands; msb-image has them. */
 #define HELP_PULL "download an image from a registry"
-#define HELP_LOAD "load images from an archive"
-#define HELP_SAVE "save images to an archive"
+#define HELP_LOAD "load images from an archive or a folder"
+#define HELP_SAVE "save images to an archive or a folder"
 
 /* Where msb-image finds the socket of an image_fetch: one message, a struct err, comes back. */
 #define IMAGE_FETCH_FD 0

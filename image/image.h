@@ -226,4 +226,13 @@ enum image_format { IMAGE_DOCKER, IMAGE_OCI };
 int image_save(struct cache *cache, const char *const *references, size_t n,
 	enum image_format format, int fd, struct err *err);
 
+/*
+ * image_save_folder() - write cached images as an OCI layout in a folder
+ * @path: not there, then it is once it is complete; or an empty folder. '/' may follow.
+ * Return: 0; -ENOENT one is not cached; -ENOTEMPTY; -ENOTDIR; errors of writing. After a failure
+ * all is as before.
+ */
+int image_save_folder(struct cache *cache, const char *const *references, size_t n,
+	const char *path, struct err *err);
+
 #endif

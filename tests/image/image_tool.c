@@ -5,7 +5,7 @@
  *	image-tool CACHE pull [OPTION=VALUE...] REFERENCE
  *	image-tool CACHE open REFERENCE
  *	image-tool CACHE load FILE|- [TAG...]
- *	image-tool CACHE save docker|oci FILE REFERENCE...
+ *	image-tool CACHE save docker|oci|folder PATH REFERENCE...
  *	image-tool CACHE collect
  *
  * Prints one JSON object per image, and with events=1 one line per event on standard error.
@@ -193,6 +193,9 @@ static int do_save(struct cache *cache, int n, char **args, struct err *err)
 
 	if (n < 3)
 		return err_msg(err, EINVAL, "save: FORMAT FILE REFERENCE...");
+	if (!strcmp(args[0], "folder"))
+		return image_save_folder(
+			cache, (const char *const *)(args + 2), (size_t)n - 2, args[1], err);
 	fd = open(args[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_set(err, errno, "open '%s'", args[1]);

@@ -120,6 +120,31 @@ def test_save_several(tool, image, tmp_path):
     assert "not cached" in tool.run("save", "oci", tmp_path / "no.tar", "nothing").error()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_save_a_folder(tool, image, tmp_path, there):
+    """The files are the members of the archive; other tools and ours read them where they are."""
+    other = Image([image.tars[0], tar({"other": b"o"})])
+    tool.run("load", "-", input=docker_archive({"local/x:1": image, "y:1": other}), text=False).ok()
+    out = tmp_path / "out"
+    if there:
+        out.mkdir(mode=0o700)
+    assert tool.run("save", "folder", f"{out}/", "local/x:1", "y:1").code == 0
+    assert tool.run("save", "oci", tmp_path / "out.tar", "local/x:1", "y:1").code == 0
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
+    assert {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()} == members
+    assert [p.name for p in tmp_path.glob("out.*")] == ["out.tar"]
+    assert out.stat().st_mode & 0o777 == (0o700 if there else 0o755)
+    fresh = type(tool)(tool.binary, tmp_path / "fresh", tool.env)
+    fresh.cache.mkdir()
+    assert len(fresh.run("load", out).images) == 2
+    (tmp_path / "a").mkdir()
+    umoci_tree(f"{out}:docker.io/local/x:1", tmp_path / "a", "oci")
+    subprocess.run(["umoci", "unpack", "--image", f"{out}:docker.io/library/y:1", tmp_path / "bundle"], check=True,
+                   capture_output=True)
+    assert (tmp_path / "bundle/rootfs/other").read_bytes() == b"o"
+
+
 def test_rich_layer_survives(tool, tmp_path):
     """Every kind of file, through EROFS and back: the second tar equals the third, and GNU tar agrees with the first."""
     def rich(archive):

@@ -89,6 +89,22 @@ def test_full_disk(home, disk, args):
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_a_layout_on_a_full_disk(home, disk):
+    """What was made of it is gone again, folders too."""
+    home.ok("load", "-q", "-i", home.archive)
+    (disk / "there").mkdir()
+    before = sorted(p for p in disk.rglob("*") if home.path not in p.parents)
+    leave(disk, 400)
+    for out in ("there", "new/"):
+        done = home.run("save", "--format", "oci", "-q", "big:1", "-o", f"{disk}/{out}")
+        assert (done.returncode, done.stderr) == (1, "error: write the layout: No space left on device\n")
+        assert sorted(p for p in disk.rglob("*") if home.path not in p.parents) == before
+    leave(disk, 16384)
+    for out in ("there", "new/"):
+        home.ok("save", "--format", "oci", "-q", "big:1", "-o", f"{disk}/{out}")
+        home.ok("load", "-q", "-i", disk / out)
+
+
 def fill(disk, inodes=False):
     """Not one free block, or not one free inode."""
     leave(disk, 0)

@@ -76,6 +76,39 @@ def test_a_failed_save_leaves_what_was_there(toy, tmp_path):
     assert [p.name for p in tmp_path.glob("out.tar*")] == ["out.tar"]
 
 
+def test_save_into_a_folder(toy, tmp_path):
+    """New, empty, by way of a link; what is in a folder stays as it is."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real").mkdir()
+    for out in ("new/", "empty", "link"):
+        toy.ok("save", "--format", "oci", "-o", out, "toy", cwd=tmp_path)
+        toy.ok("load", "-q", "-i", tmp_path / out)
+        before = {name: (tmp_path / out / name).read_bytes() for name in files(tmp_path / out)}
+        assert {"oci-layout", "index.json"} < set(before)
+        done = toy.run("save", "--format", "oci", "-o", out, "toy", cwd=tmp_path)
+        assert done.returncode == 1 and "there is something in it" in done.stderr
+        assert {name: (tmp_path / out / name).read_bytes() for name in files(tmp_path / out)} == before
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_saves_into_folders_that_are_killed(toy, tmp_path):
+    """A folder that has what makes it a layout is one, at any moment."""
+    toy.ok("load", "-q", "-i", archive(tmp_path / "big.tar", ["big:1"], layer({"f": random.randbytes(8 << 20)})))
+    for i in range(8):
+        out = tmp_path / f"out{i}"
+        if i % 2:
+            out.mkdir()
+        process = toy.start("save", "--format", "oci", "-o", f"{out}/", "big:1")
+        time.sleep(i / 40)  # not waited for: any moment is as good
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (out / "oci-layout").exists():
+            toy.ok("load", "-q", "-i", out)
+        else:
+            assert i % 2 or not out.exists()
+
+
 def test_tags_and_removal(toy):
     toy.ok("image", "tag", "toy", "mine:1")
     toy.ok("image", "rm", "docker.io/library/toy:latest")

@@ -55,6 +55,12 @@ def toy(home, tmp_path):
     (["image", "tag", "toy", "x@sha256:" + "0" * 64], 1, "cannot be a name of this image"),
     (["save", "-o", "/nope/x", "toy"], 1, "create '/nope/x': No such file or directory"),
     (["save", "-o", "/dev/full", "toy"], 1, "write the archive: No space left on device"),
+    (["save", "-o", "new/", "toy"], 1, "'new/' is a folder, and the docker format is only a file: name one, or use --format oci"),
+    (["save", "-o", ".", "toy"], 1, "use --format oci"),
+    (["save", "--format", "oci", "-o", ".", "toy"], 1, "only an empty folder or a new one is taken"),
+    (["save", "--format", "oci", "-o", "new/", "nope"], 1, "docker.io/library/nope:latest"),
+    (["save", "--format", "oci", "-o", "/nope/x/", "toy"], 1, "create '/nope/x': No such file or directory"),
+    (["save", "--format", "oci", "-o", "/dev/null/", "toy"], 1, "open '/dev/null/': Not a directory"),
     (["save", "nope"], 1, "docker.io/library/nope:latest"),
     (["image", "prune"], 1, "use --yes"),
 ])
