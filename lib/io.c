@@ -116,24 +116,34 @@ int io_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
 	return 0;
 }
 
+bool io_next_data(int fd, uint64_t from, uint64_t size, uint64_t *ret_start, uint64_t *ret_end)
+{
+	off_t data, hole;
+
+	if (from >= size)
+		return false;
+	data = lseek(fd, (off_t)from, SEEK_DATA);
+	/* ENXIO: no data from here on. Anything else: only reading can tell. */
+	if (data < 0 ? errno == ENXIO : (uint64_t)data >= size)
+		return false;
+	hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+	*ret_start = data < 0 ? from : (uint64_t)data;
+	/* A hole punched since then may begin at once; whoever loops must get on. */
+	*ret_end = hole > data ? MIN_OF((uint64_t)hole, size) : size;
+	return true;
+}
+
 int io_copy_sparse(int from, int to, bool share)
 {
 	struct stat st;
-	off_t data = 0, hole;
+	uint64_t data, end = 0;
 	int rc = 0;
 
 	if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
 		return -errno;
-	while (rc == 0 && (data = lseek(from, data, SEEK_DATA)) >= 0) {
-		hole = lseek(from, data, SEEK_HOLE);
-		if (hole < 0)
-			return -errno;
-		rc = (share ? io_copy : copy_by_hand)(
-			from, (uint64_t)data, to, (uint64_t)data, (uint64_t)(hole - data));
-		data = hole;
-	}
-	/* ENXIO: no data from here on */
-	return rc == 0 && data < 0 && errno != ENXIO ? -errno : rc;
+	while (rc == 0 && io_next_data(from, end, (uint64_t)st.st_size, &data, &end))
+		rc = (share ? io_copy : copy_by_hand)(from, data, to, data, end - data);
+	return rc;
 }
 
 int io_read_to_end(int fd, size_t max, struct buf *ret)

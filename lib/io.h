@@ -32,6 +32,15 @@ int io_pwrite(int fd, const void *src, size_t len, uint64_t off);
 int io_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len);
 
 /*
+ * io_next_data() - the next part of a file that is no hole
+ * @from: where to look from
+ * @size: of the file; what lies beyond is left alone
+ * Return: true and where it is, within [@from, @size); false: all the rest is a hole. A file whose
+ * holes cannot be told, or that changes just now, has none. Moves the offset of @fd.
+ */
+bool io_next_data(int fd, uint64_t from, uint64_t size, uint64_t *ret_start, uint64_t *ret_end);
+
+/*
  * io_copy_sparse() - all of @from to the empty file @to, which gets its holes too, and its length
  * @share: let the kernel share blocks between the two, as io_copy() does
  * Return: 0; -errno

@@ -127,6 +127,26 @@ static void copies_leave_holes(void **state)
 	}
 }
 
+static void finds_data(void **state)
+{
+	cleanup_fd int fd = empty_file("/tmp"), odd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	uint64_t start = 0, end = 0;
+
+	assert_int_equal(ftruncate(fd, MIB(64)), 0);
+	assert_false(io_next_data(fd, 0, MIB(64), &start, &end));
+	assert_int_equal(io_pwrite(fd, "here", 4, MIB(9)), 0);
+	assert_true(io_next_data(fd, 1, MIB(64), &start, &end));
+	assert_true(start > 1 && start <= MIB(9) && end >= MIB(9) + 4 && end < MIB(64));
+	assert_false(io_next_data(fd, end, MIB(64), &start, &end));
+	assert_false(io_next_data(fd, 0, MIB(1), &start, &end));
+	assert_true(io_next_data(fd, 0, MIB(9) + 2, &start, &end));
+	assert_int_equal(end, MIB(9) + 2);
+	assert_false(io_next_data(fd, MIB(65), MIB(64), &start, &end));
+	/* A file system that knows no holes */
+	assert_true(io_next_data(odd, 3, 10, &start, &end));
+	assert_true(start == 3 && end == 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -135,6 +155,7 @@ int main(void)
 		cmocka_unit_test(takes_a_file_within_its_limit),
 		cmocka_unit_test(copies),
 		cmocka_unit_test(copies_leave_holes),
+		cmocka_unit_test(finds_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
