@@ -78,9 +78,48 @@ static int write_all(int fd, const struct bytes *data)
 	return 0;
 }
 
+/* What is written next goes behind a hole. */
+static int make_hole(struct patcher *p, uint64_t len)
+{
+	off_t at, end;
+
+	/* There the offset means nothing. */
+	if (fcntl(p->fd, F_GETFL) & O_APPEND)
+		return -EOPNOTSUPP;
+	at = lseek(p->fd, 0, SEEK_CUR);
+	if (at < 0)
+		return -errno;
+	if (__builtin_add_overflow(at, len, &end))
+		return -EFBIG;
+	/* EINVAL: beyond what the file system can hold */
+	if (lseek(p->fd, end, SEEK_SET) < 0)
+		return errno == EINVAL ? -EFBIG : -errno;
+	p->ends_in_hole = true;
+	return 0;
+}
+
+/* A hole at the end of a file is nothing but its length. */
+static int set_end(struct patcher *p)
+{
+	off_t end = lseek(p->fd, 0, SEEK_CUR);
+
+	return end < 0 || ftruncate(p->fd, end) < 0 ? -errno : 0;
+}
+
+static int add_data(struct patcher *p, const struct patch *patch)
+{
+	int ret = patch->skip ? make_hole(p, patch->skip) : 0;
+
+	if (ret == 0 && patch->data.len) {
+		p->ends_in_hole = false;
+		ret = write_all(p->fd, &patch->data);
+	}
+	return ret == 0 && !patch->more && p->ends_in_hole ? set_end(p) : ret;
+}
+
 static int take_data(struct patcher *p, const struct patch *patch)
 {
-	int ret = write_all(p->fd, &patch->data);
+	int ret = add_data(p, patch);
 
 	if (ret == 0 && patch->more)
 		return 0;
@@ -88,6 +127,7 @@ static int take_data(struct patcher *p, const struct patch *patch)
 	if (close(p->fd) < 0 && ret == 0)
 		ret = -errno;
 	p->fd = -1;
+	p->ends_in_hole = false;
 	return ret;
 }
 

@@ -10,13 +10,14 @@
 
 /*
  * struct patcher - @fd: the file that "data" goes to, -1: none
+ * @ends_in_hole: nothing was written behind the last hole
  * @root: prefix of every path, for tests; "" in a machine
  */
 struct patcher {
 	const char *root;
 	int fd;
 	char path[4096];
-	bool ended;
+	bool ended, ends_in_hole;
 };
 
 #define PATCHER_INIT(prefix) ((struct patcher){ .root = (prefix), .fd = -1 })

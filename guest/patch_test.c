@@ -113,6 +113,75 @@ static void test_long_file(void **state)
 	assert_int_equal(apply(p, &other), 0);
 }
 
+static struct stat stat_of(struct place *p, const char *path)
+{
+	char name[256];
+	struct stat st;
+
+	(void)snprintf(name, sizeof(name), "%s%s", p->root, path);
+	assert_int_equal(stat(name, &st), 0);
+	return st;
+}
+
+/* What is skipped takes no room, reads as zeros, and counts if nothing comes behind it. */
+static void test_holes(void **state)
+{
+	struct place *p = *state;
+	struct patch first = patch_of("file", "/f", "ab"), next = patch_of("data", NULL, "cd");
+	struct patch last = patch_of("data", NULL, NULL), short_one = patch_of("file", "/g", "x");
+
+	first.more = next.more = true;
+	next.skip = 3;
+	assert_int_equal(apply(p, &first), 0);
+	assert_int_equal(apply(p, &next), 0);
+	next = patch_of("data", NULL, NULL);
+	next.more = true;
+	next.skip = last.skip = 1LL << 30;
+	assert_int_equal(apply(p, &next), 0);
+	assert_int_equal(apply(p, &last), 0);
+	assert_int_equal(stat_of(p, "/f").st_size, 7 + (2LL << 30));
+	assert_true(stat_of(p, "/f").st_blocks * 512 < 1 << 20);
+	short_one.skip = 4;
+	assert_int_equal(apply(p, &short_one), 0);
+	assert_int_equal(stat_of(p, "/g").st_size, 5);
+	short_one = patch_of("file", "/h", "");
+	short_one.skip = 6;
+	assert_int_equal(apply(p, &short_one), 0);
+	assert_int_equal(stat_of(p, "/h").st_size, 6);
+}
+
+static void test_bad_holes(void **state)
+{
+	static const uint64_t far[] = { INT64_MAX, INT64_MAX + 1ULL, UINT64_MAX };
+	struct place *p = *state;
+	struct patch data = patch_of("data", NULL, "x"), make = patch_of("file", "/a", "y");
+	struct patch add = patch_of("append", "/a", "z");
+	char name[16];
+
+	data.skip = 5;
+	assert_int_equal(apply(p, &data), -EINVAL);
+	assert_int_equal(apply(p, &make), 0);
+	for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+		(void)snprintf(name, sizeof(name), "/far-%zu", i);
+		make = patch_of("file", name, "y");
+		make.more = true;
+		data.skip = far[i];
+		assert_int_equal(apply(p, &make), 0);
+		assert_int_equal(apply(p, &data), -EFBIG);
+		assert_int_equal(p->patcher.fd, -1);
+		assert_int_equal(stat_of(p, name).st_size, 1);
+	}
+	add.skip = 1;
+	assert_int_equal(apply(p, &add), -EOPNOTSUPP);
+	check_file(p, "/a", "y", 0644);
+	add.skip = 0;
+	add.more = true;
+	data.skip = 1;
+	assert_int_equal(apply(p, &add), 0);
+	assert_int_equal(apply(p, &data), -EOPNOTSUPP);
+	check_file(p, "/a", "yz", 0644);
+}
+
 static void test_folders(void **state)
 {
 	struct place *p = *state;
@@ -207,6 +276,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_files),
 		CASE(test_long_file),
+		CASE(test_holes),
+		CASE(test_bad_holes),
 		CASE(test_folders),
 		CASE(test_links),
 		CASE(test_ways),

@@ -146,6 +146,7 @@ static const struct cbor_field patch_fields[] = {
 	F(patch, replace, CBOR_BOOL, OMIT),
 	F(patch, data, CBOR_BYTES, OMIT),
 	F(patch, more, CBOR_BOOL, OMIT),
+	F(patch, skip, CBOR_U64, OMIT),
 };
 SCHEMA(patch);
 

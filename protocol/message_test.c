@@ -262,6 +262,28 @@ static void test_numbers_round_trip(void **state)
 	assert_true(sync_in.unix_time_nanos == UINT64_MAX);
 }
 
+/* What has no holes goes out as it always did; a length below zero or beyond 64 bits is none. */
+static void test_patch(void **state)
+{
+	static const char below[] = "00000028 00000000 00 a361760561746a 636f72652e7061746368 6170"
+				    "4f a2 626f70 6464617461 64736b6970 20";
+	static const char beyond[] = "00000033 00000000 00 a361760561746a 636f72652e7061746368 6170"
+				     "5819 a2 626f70 6464617461 64736b6970 c249010000000000000000";
+	cleanup_cbor_pool struct cbor_pool pool = { 0 };
+	cleanup_buf struct buf out = { 0 };
+	struct patch in, patch = { .op = text_of("data"), .more = true };
+	struct message msg;
+
+	check_bytes(0, MSG_PATCH, &patch,
+		"00000028 00000000 00 a361760561746a 636f72652e7061746368 6170 4f"
+		"a2 626f70 6464617461 646d6f7265 f5");
+	patch.skip = UINT64_MAX;
+	round_trip(0, MSG_PATCH, &patch, &in, &pool, &out);
+	assert_true(in.skip == UINT64_MAX && in.more);
+	assert_int_equal(decode_hex(below, &pool, &in, &msg), -EBADMSG);
+	assert_int_equal(decode_hex(beyond, &pool, &in, &msg), -EBADMSG);
+}
+
 static void test_unknown_type(void **state)
 {
 	cleanup_cbor_pool struct cbor_pool pool = { 0 };
@@ -305,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_bootstrap_round_trip),
 		cmocka_unit_test(test_network_round_trip),
 		cmocka_unit_test(test_numbers_round_trip),
+		cmocka_unit_test(test_patch),
 		cmocka_unit_test(test_unknown_type),
 		cmocka_unit_test(test_too_large),
 	};

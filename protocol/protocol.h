@@ -306,12 +306,15 @@ struct bootstrap {
  * @mode:    permission bits; 0 none given
  * @replace: what is at @path may go; otherwise it is an error
  * @more:    of "file", "append" and "data": a "data" frame follows
+ * @skip:    of "file", and "data" behind it: bytes before @data that are a hole, which has the
+ *           length of the file end there if there is no data behind it
  */
 struct patch {
 	struct text op, path, target;
 	uint32_t mode;
 	bool replace, more;
 	struct bytes data;
+	uint64_t skip;
 };
 
 struct init_resolved {
