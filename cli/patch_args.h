@@ -76,7 +76,8 @@ struct patch_source {
 	size_t at;
 	int fd; /* of the file under way, valid if @reading */
 	bool reading;
-	const char *content; /* NULL, or what is left of the text under way */
+	uint64_t size, pos, data_end; /* of that file; what is at @pos is data up to @data_end */
+	const char *content;	      /* NULL, or what is left of the text under way */
 	size_t content_len;
 	DIR *dir[PATCH_DEPTH_MAX];
 	size_t path_len[PATCH_DEPTH_MAX]; /* of the folder in @path */

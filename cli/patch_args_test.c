@@ -14,6 +14,7 @@
 
 #include "cli/patch_args.h"
 #include "lib/cleanup.h"
+#include "lib/num.h"
 
 static char top[64];
 
@@ -109,6 +110,123 @@ static void gives_all_frames_in_order(void **state)
 	free(src);
 }
 
+/* struct copied - what the frames of one file come to */
+struct copied {
+	uint64_t len, data, skip_last;
+	char text[16]; /* the data, as far as it fits */
+};
+
+static struct copied copy_rest(struct patch_source *src)
+{
+	struct copied ret = { 0 };
+	struct err err = ERR_INIT;
+	struct patch p;
+	int rc;
+
+	while ((rc = patch_source_next(src, &p, &err)) == 1) {
+		ret.len += p.skip + p.data.len;
+		ret.skip_last = p.skip;
+		for (size_t i = 0; i < p.data.len; i++) {
+			if (p.data.data[i] && ret.data < sizeof(ret.text) - 1)
+				ret.text[ret.data++] = (char)p.data.data[i];
+		}
+	}
+	if (rc < 0)
+		fail_msg("%s", err.msg);
+	return ret;
+}
+
+static int open_source(const char *name)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", top, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+#define FAR (3LL << 30)
+
+static void skips_holes(void **state)
+{
+	struct patch_args args = { 0 };
+	struct patch_source *src = calloc(1, sizeof(*src));
+	cleanup_fd int fd = open_source("file");
+	struct copied copied;
+	struct patch p;
+
+	assert_int_equal(pwrite(fd, "far", 3, FAR), 3);
+	add(&args, PATCH_COPY, "file:/f");
+	src->args = &args;
+	copied = copy_rest(src);
+	assert_string_equal(copied.text, "hellofar");
+	assert_int_equal(copied.len, FAR + 3);
+	assert_int_equal(copied.skip_last, 0);
+	assert_int_equal(ftruncate(fd, 2 * FAR), 0);
+	*src = (struct patch_source){ .args = &args };
+	copied = copy_rest(src);
+	assert_string_equal(copied.text, "hellofar");
+	assert_int_equal(copied.len, 2 * FAR);
+	assert_true(copied.skip_last > FAR / 2);
+	/* All of it has become a hole while it was read. */
+	*src = (struct patch_source){ .args = &args };
+	assert_int_equal(patch_source_next(src, &p, NULL), 1);
+	assert_int_equal(ftruncate(fd, 0) | ftruncate(fd, 2 * FAR), 0);
+	copied = copy_rest(src);
+	assert_string_equal(copied.text, "");
+	assert_int_equal(copied.skip_last, 2 * FAR);
+	patch_source_release(src);
+	patch_args_release(&args);
+	free(src);
+}
+
+/* It ends where it ended at first or ends now, and never waits for more. */
+static void copies_what_changes(void **state)
+{
+	struct patch_args args = { 0 };
+	struct patch_source *src = calloc(1, sizeof(*src));
+	cleanup_fd int fd = open_source("file");
+	struct copied copied;
+	struct patch p;
+
+	add(&args, PATCH_COPY, "file:/f");
+	src->args = &args;
+	assert_int_equal(patch_source_next(src, &p, NULL), 1);
+	assert_int_equal(pwrite(fd, "more", 4, 5), 4);
+	copied = copy_rest(src);
+	assert_string_equal(copied.text, "hello");
+	assert_int_equal(pwrite(fd, "x", 1, MIB(1)), 1);
+	*src = (struct patch_source){ .args = &args };
+	assert_int_equal(patch_source_next(src, &p, NULL), 1);
+	assert_int_equal(patch_source_next(src, &p, NULL), 1);
+	assert_true(p.data.len >= 9);
+	assert_int_equal(ftruncate(fd, 2), 0);
+	copied = copy_rest(src);
+	assert_int_equal(copied.data, 0);
+	patch_source_release(src);
+	patch_args_release(&args);
+	free(src);
+}
+
+/* Such a file has contents and yet no size. */
+static void copies_files_of_proc(void **state)
+{
+	struct patch_args args = { 0 };
+	struct patch_source *src = calloc(1, sizeof(*src));
+	struct err err = ERR_INIT;
+	char text[4096];
+
+	assert_int_equal(patch_args_add(&args, PATCH_COPY, "/proc/self/status:/s", &err), 0);
+	src->args = &args;
+	collect(src, text, sizeof(text));
+	assert_non_null(strstr(text, "VmRSS"));
+	patch_source_release(src);
+	patch_args_release(&args);
+	free(src);
+}
+
 static void refuses(void **state)
 {
 	static const struct {
@@ -163,6 +281,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(gives_all_frames_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(skips_holes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(copies_what_changes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(copies_files_of_proc, set_up, tear_down),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test_setup_teardown(reports_what_cannot_be_copied, set_up, tear_down),
 	};

@@ -9,6 +9,7 @@
 
 #include "cli/patch_args.h"
 #include "lib/cleanup.h"
+#include "lib/io.h"
 #include "lib/num.h"
 
 /* For the agent 0 is no mode; with the type it is one. */
@@ -25,6 +26,18 @@ static int copy_failed(const struct patch_source *src, int code, struct err *err
 	return err_set(err, code, "copy '%s'", src->source);
 }
 
+/*
+ * No more is copied than a file had when it was opened, so that one that grows has an end, but from
+ * those that have contents and yet no size, such as those of /proc.
+ */
+static void begin_reading(struct patch_source *src, uint64_t size)
+{
+	src->reading = true;
+	src->pos = 0;
+	src->size = size ? size : INT64_MAX;
+	src->data_end = size ? 0 : src->size;
+}
+
 /* A file of the folder @dirfd, or a path of the user's (AT_FDCWD). */
 static int begin_file(
 	struct patch_source *src, int dirfd, const char *name, struct patch *ret, struct err *err)
@@ -38,7 +51,7 @@ static int begin_file(
 	if (!S_ISREG(st.st_mode))
 		return err_msg(err, EINVAL, "copy '%s': not a regular file", src->source);
 	src->fd = take_fd(&fd);
-	src->reading = true;
+	begin_reading(src, (uint64_t)st.st_size);
 	*ret = (struct patch){
 		.op = text_of("file"),
 		.path = text_of(src->path),
@@ -49,12 +62,31 @@ static int begin_file(
 	return 1;
 }
 
+/* Return: 0 and where the next data is, at the latest the end of the file; -errno */
+static int find_data(struct patch_source *src, uint64_t *ret_at)
+{
+	uint64_t at = src->pos;
+
+	if (at == src->data_end) {
+		if (!io_next_data(src->fd, at, src->size, &at, &src->data_end))
+			at = src->data_end = src->size;
+		/* ESPIPE: it can only be read on, and its holes cannot be told. */
+		if (lseek(src->fd, (off_t)at, SEEK_SET) < 0 && errno != ESPIPE)
+			return -errno;
+	}
+	*ret_at = at;
+	return 0;
+}
+
 static int go_on_with_file(struct patch_source *src, struct patch *ret, struct err *err)
 {
-	ssize_t n = read(src->fd, src->chunk, sizeof(src->chunk));
+	uint64_t at = 0;
+	ssize_t n = find_data(src, &at);
 
+	if (n == 0)
+		n = io_read(src->fd, src->chunk, MIN_OF(sizeof(src->chunk), src->data_end - at));
 	if (n < 0)
-		return copy_failed(src, errno, err);
+		return copy_failed(src, (int)-n, err);
 	if (n == 0) {
 		src->reading = false;
 		close_fd(&src->fd);
@@ -63,7 +95,9 @@ static int go_on_with_file(struct patch_source *src, struct patch *ret, struct e
 		.op = text_of("data"),
 		.data = { src->chunk, (size_t)n },
 		.more = n > 0,
+		.skip = at - src->pos,
 	};
+	src->pos = at + (uint64_t)n;
 	return 1;
 }
 

@@ -74,6 +74,30 @@ def test_all_kinds_of_patches(msb, erofs, own_root, tmp_path, kind):
         assert (own_root / "at-the-top").read_text() == "t" and os.readlink(own_root / "etc/from-patch") == "/etc/passwd"
 
 
+def test_holes_are_copied_as_holes(msb, own_root, tmp_path):
+    """Neither sent nor written: 3 GiB alone and in a folder take no more room or time than the data in them."""
+    size = 3 << 30
+    (tmp_path / "tree").mkdir()
+    for path in (tmp_path / "single", tmp_path / "tree/inner"):
+        with open(path, "wb") as f:
+            f.write(b"first")
+            f.seek(size - 4)
+            f.write(b"last")
+    (tmp_path / "tree/tail").touch()
+    os.truncate(tmp_path / "tree/tail", size)
+    script = """
+        for f in /single /tree/inner /tree/tail; do
+            stat -c %s $f; head -c 8 $f | od -An -c; tail -c 8 $f | od -An -c; test $(du -k $f | cut -f1) -lt 100 && echo small
+        done
+    """
+    result = msb.sh(own_root, script, "--copy", f"{tmp_path}/single:/single", "--copy", f"{tmp_path}/tree:/tree")
+    ends = ["   f   i   r   s   t  \\0  \\0  \\0", "  \\0  \\0  \\0  \\0   l   a   s   t"]
+    none = ["  \\0" * 8] * 2
+    assert result.text.splitlines() == [str(size), *ends, "small"] * 2 + [str(size), *none, "small"], (
+        result.err, result.text)
+    assert (own_root / "single").stat().st_blocks * 512 < 1 << 20
+
+
 def record_of(path):
     """Version, three zeros, uid, gid, mode with type, device."""
     value = os.getxattr(path, RECORD)
