@@ -21,9 +21,9 @@
 
 /*
  * struct writer - a layer on its way into a tar
- * @lower: now only links to files of lower layers. They come first: whoever unpacks the tar must
- *	   not have removed or replaced those files yet.
- * @path:  of the entry at hand, @len bytes
+ * @lower: now only links to files of lower layers, and the folders that they are in. They come
+ *	   first: whoever unpacks the tar must not have removed or replaced those files yet.
+ * @path:  of the entry at hand, @len bytes; it is in @folder, NULL: the root
  * @links: struct first by nid: names of files with several
  */
 struct writer {
@@ -34,8 +34,17 @@ struct writer {
 	size_t len;
 	unsigned depth;
 	bool lower;
+	struct folder *folder;
 	void *links;
 	uint8_t *chunk;
+};
+
+/* struct folder - one that is being listed; @len: of its path; @written: for links in it */
+struct folder {
+	struct folder *up;
+	const struct erofs_inode *in;
+	size_t len;
+	bool written;
 };
 
 struct first {
@@ -222,25 +231,61 @@ static int on_name(void *ctx, const char *name, uint64_t nid, struct err *err)
 	return rc;
 }
 
+static int write_folder(struct writer *w, const struct folder *f, struct err *err)
+{
+	struct marks k = { .opaque = false };
+	char next = w->path[f->len];
+	int rc = erofs_xattrs(w->e, f->in, on_xattr, &k, err);
+
+	w->path[f->len] = '\0';
+	if (rc == 0 && !k.implied)
+		rc = write_member(w, f->in, &k, err);
+	w->path[f->len] = next;
+	buf_release(&k.pax);
+	return rc;
+}
+
+/* Where something else has the name of a folder so far, nothing can be put into it before it. */
+static int write_folders(struct writer *w, struct folder *f, struct err *err)
+{
+	int rc;
+
+	if (!f || f->written)
+		return 0;
+	rc = write_folders(w, f->up, err);
+	f->written = true;
+	return rc ? rc : write_folder(w, f, err);
+}
+
+static int write_below(struct writer *w, const struct erofs_inode *in, struct err *err)
+{
+	struct folder here = { .up = w->folder, .in = in, .len = w->len };
+	int rc;
+
+	if (++w->depth > DEPTH_MAX)
+		return err_msg(err, ELOOP, "the layer is nested too deeply");
+	w->folder = &here;
+	rc = erofs_list(w->e, in, on_name, w, err);
+	w->folder = here.up;
+	w->depth--;
+	return rc;
+}
+
 static int write_tree(struct writer *w, const struct erofs_inode *in, struct err *err)
 {
 	struct marks k = { .opaque = false };
 	int rc = erofs_xattrs(w->e, in, on_xattr, &k, err);
 
-	if (rc == 0 && !k.implied && w->lower == (k.link[0] != '\0'))
-		rc = write_member(w, in, &k, err);
+	if (rc == 0 && !k.implied && w->lower == (k.link[0] != '\0')) {
+		rc = w->lower ? write_folders(w, w->folder, err) : 0;
+		rc = rc ? rc : write_member(w, in, &k, err);
+	}
 	buf_release(&k.pax);
 	if (rc < 0 || !S_ISDIR(in->mode))
 		return rc;
 	if (k.opaque && !w->lower)
 		rc = write_marker(w, w->path, w->len, ".wh..opq", err);
-	if (rc < 0)
-		return rc;
-	if (++w->depth > DEPTH_MAX)
-		return err_msg(err, ELOOP, "the layer is nested too deeply");
-	rc = erofs_list(w->e, in, on_name, w, err);
-	w->depth--;
-	return rc;
+	return rc ? rc : write_below(w, in, err);
 }
 
 /* The root is "./" as a member, and nothing at all in front of what is in it. */

@@ -169,10 +169,12 @@ def test_rich_layer_survives(tool, tmp_path):
         add("base", data=b"the new one")
         add("moved", tarfile.LNKTYPE, linkname="folder/x")
         add(".wh.folder")
+        add("was/a/file", tarfile.DIRTYPE)
+        add("was/a/file/lower", tarfile.LNKTYPE, linkname="kept")
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         rich(archive)
-    image = Image([tar({"base": b"base", "d/old": b"o", "folder/x": b"x"}), out.getvalue()])
+    image = Image([tar({"base": b"base", "d/old": b"o", "folder/x": b"x", "was/a/file": b"w", "kept": b"k"}), out.getvalue()])
     tool.run("load", "-", input=docker_archive({"x:1": image}), text=False).ok()
     assert tool.run("save", "docker", tmp_path / "1.tar", "x:1").code == 0
     fresh = type(tool)(tool.binary, tmp_path / "fresh", tool.env)
@@ -189,7 +191,9 @@ def test_rich_layer_survives(tool, tmp_path):
     assert members["d/file"].pax_headers["SCHILY.xattr.user.k"] == "v"
     assert members["d/hard"].linkname == "d/file" and members["d/hard"].islnk()
     assert members["lower"].islnk() and members["lower"].linkname == "base"
-    assert list(members)[:2] == ["lower", "moved"], "before what they are links to is gone"
+    assert list(members)[:4] == ["lower", "moved", "was/a/file", "was/a/file/lower"], "before what they are links to is gone"
+    (tmp_path / "unpacked").mkdir()
+    assert umoci_tree(tmp_path / "1.tar", tmp_path / "unpacked", "docker-archive")
     assert members["link"].linkname == "l" * 200
     assert (members["disk"].devmajor, members["disk"].devminor) == (259, 70000)
     assert members["d"].mode == 0o1777
