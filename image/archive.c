@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,12 +27,14 @@
 /* The file gets its name when its digest is known. */
 static const char no_digest[] =
 	"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+#define ALGORITHM_LEN (sizeof("sha256:") - 1)
 
 /*
  * struct archive
  * @by_name: tree of struct member (tsearch)
  * @folder:  where files are taken in when they are asked for, or -1
  * @now, @head, @new_layer: of the member being read; @head holds its bytes until it was judged
+ * @hasher: of a layer whose digest is to be another than what struct layer computes, or NULL
  */
 struct archive {
 	struct cache *cache;
@@ -43,6 +46,7 @@ struct archive {
 	struct buf head;
 	bool judged;
 	struct layer *new_layer;
+	struct hasher *hasher;
 };
 
 static int by_name(const void *a, const void *b)
@@ -67,6 +71,7 @@ void archive_free(struct archive *a)
 		return;
 	tdestroy(a->by_name, member_free);
 	layer_free(a->new_layer);
+	hasher_free(a->hasher);
 	buf_release(&a->head);
 	free(a);
 }
@@ -178,18 +183,39 @@ static bool looks_like_layer(const struct buf *head)
 	return head->len >= TAR_HEADER && (tar_header(p) || all_zero(p, TAR_HEADER));
 }
 
+bool archive_promise(const char *name, char ret[static DIGEST_TEXT_MAX])
+{
+	static const char folder[] = "blobs/";
+	const char *at = strstr(name, folder), *slash;
+	cleanup_hasher struct hasher *h = NULL;
+
+	at = at ? at + sizeof(folder) - 1 : NULL;
+	slash = at ? strchr(at, '/') : NULL;
+	if (!slash)
+		return false;
+	(void)snprintf(ret, DIGEST_TEXT_MAX, "%.*s:%s", (int)(slash - at), at, slash + 1);
+	h = hasher_new(ret);
+	return h != NULL;
+}
+
+static void end_layer(struct archive *a)
+{
+	layer_free(take_ptr(&a->new_layer));
+	hasher_free(take_ptr(&a->hasher));
+}
+
 /* What goes wrong with a layer matters only if somebody wants it. */
 static void layer_failed(struct archive *a, int rc)
 {
 	a->now->rc = rc;
-	layer_free(a->new_layer);
-	a->new_layer = NULL;
+	end_layer(a);
 	cache_file_release(&a->now->file);
 	a->now->file = CACHE_FILE_INIT;
 }
 
 static int begin_layer(struct archive *a, struct err *err)
 {
+	char promised[DIGEST_TEXT_MAX];
 	struct member *m = a->now;
 	int rc;
 
@@ -197,6 +223,12 @@ static int begin_layer(struct archive *a, struct err *err)
 		return err_msg(
 			err, E2BIG, "the archive has more than %d layers", ARCHIVE_LAYERS_MAX);
 	m->kind = MEMBER_LAYER;
+	if (archive_promise(m->name, promised) &&
+		strncmp(promised, no_digest, ALGORITHM_LEN) != 0) {
+		a->hasher = hasher_new(promised);
+		if (!a->hasher)
+			return err_set(err, ENOMEM, "read the archive");
+	}
 	rc = cache_artifact_create(a->cache, CACHE_LAYER, no_digest, &m->file, err);
 	return rc ? rc : layer_new(m->file.fd, NULL, &a->new_layer, err);
 }
@@ -210,6 +242,8 @@ static int take(struct archive *a, const uint8_t *data, size_t len, struct err *
 		return err_set(err, ENOMEM, "read '%.200s' of the archive", m->name);
 	if (m->kind != MEMBER_LAYER || !a->new_layer)
 		return 0;
+	if (a->hasher)
+		hasher_update(a->hasher, data, len);
 	rc = layer_feed(a->new_layer, data, len, &m->why);
 	if (rc == -EBADMSG || rc == -E2BIG || rc == -EINVAL)
 		layer_failed(a, rc);
@@ -294,8 +328,11 @@ static int on_end(void *ctx, struct err *err)
 		layer_failed(a, rc);
 	else if (rc < 0)
 		return err_msg(err, -rc, "%s", a->now->why.msg);
-	layer_free(a->new_layer);
-	a->new_layer = NULL;
+	if (a->hasher)
+		hasher_finish(a->hasher, a->now->digest);
+	else
+		memcpy(a->now->digest, a->now->layer.blob_digest, LAYER_DIGEST_LEN);
+	end_layer(a);
 	return 0;
 }
 
@@ -426,7 +463,7 @@ int archive_read(struct cache *cache, int fd, struct archive **ret, struct err *
 /* What was being read is no member: as if it had not been begun. */
 static void drop_member(struct archive *a)
 {
-	layer_free(take_ptr(&a->new_layer));
+	end_layer(a);
 	buf_consume(&a->head, a->head.len);
 	(void)tdelete(a->now, &a->by_name, by_name);
 	member_free(take_ptr(&a->now));

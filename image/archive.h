@@ -28,7 +28,8 @@ enum member_kind { MEMBER_DOCUMENT, MEMBER_LAYER, MEMBER_LINK, MEMBER_OTHER };
  * @name:   without leading "./" and "/"
  * @doc:    MEMBER_DOCUMENT: its bytes
  * @target: MEMBER_LINK: name of the member that is meant
- * @file, @layer: MEMBER_LAYER, if @rc is 0; else @why says what is wrong with it
+ * @file, @layer, @digest: MEMBER_LAYER, if @rc is 0; else @why says what is wrong with it. @digest
+ * is that of its bytes, by the algorithm of archive_promise(), else by SHA-256
  */
 struct member {
 	char *name;
@@ -38,6 +39,7 @@ struct member {
 	char *target;
 	struct cache_file file;
 	struct layer_result layer;
+	char digest[DIGEST_TEXT_MAX];
 	int rc;
 	struct err why;
 };
@@ -59,6 +61,12 @@ static inline void archive_cleanup(struct archive **a)
 }
 
 #define cleanup_archive __attribute__((cleanup(archive_cleanup)))
+
+/*
+ * archive_promise() - the digest that content must have for its name: "blobs/sha512/<hex>"
+ * Return: is there one? Its digits may be anything, its algorithm is known to hasher_new().
+ */
+bool archive_promise(const char *name, char ret[static DIGEST_TEXT_MAX]);
 
 /* archive_empty() - is there nothing in it at all? Of a folder that is not known. */
 bool archive_empty(const struct archive *a);

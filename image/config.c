@@ -139,6 +139,8 @@ static int get_diff_ids(const json_t *doc, struct image_config *c, struct err *e
 	for (char **d = c->diff_ids; *d; d++) {
 		if (!digest_valid(*d))
 			return bad_type(err, "rootfs.diff_ids", "list of digests");
+		if (strncmp(*d, "sha256:", 7) != 0)
+			return err_msg(err, ENOTSUP, "diff_id %s is no sha256", *d);
 	}
 	return 0;
 }

@@ -175,9 +175,9 @@ static int publish_layer(struct load *ld, struct member *m, int *ret_fd, struct 
 /* "blobs/sha256/<hex>" is a promise; other names promise nothing. */
 static int check_blob_name(const char *name, const char *digest, struct err *err)
 {
-	const char *hex = strstr(name, "blobs/sha256/");
+	char promised[DIGEST_TEXT_MAX];
 
-	if (!hex || !strcmp(hex + 13, digest + 7))
+	if (!archive_promise(name, promised) || !strcmp(promised, digest))
 		return 0;
 	return err_msg(err, EBADMSG, "'%.200s' in the archive has the digest %s", name, digest);
 }
@@ -188,13 +188,13 @@ static int add_layer(struct load *ld, struct loaded *i, size_t n, const char *na
 	struct member *m = NULL;
 	int rc = archive_layer(ld->archive, name, &m, err);
 
-	rc = rc ? rc : check_blob_name(name, m->layer.blob_digest, err);
+	rc = rc ? rc : check_blob_name(name, m->digest, err);
 	if (rc < 0)
 		return rc;
 	if (strcmp(m->layer.diff_id, i->config.diff_ids[n]) != 0)
 		return err_msg(err, EBADMSG, "layer '%.150s' has the content %s, not %s", name,
 			m->layer.diff_id, i->config.diff_ids[n]);
-	memcpy(d->digest, m->layer.blob_digest, sizeof(m->layer.blob_digest));
+	memcpy(d->digest, m->digest, sizeof(m->digest));
 	d->size = m->layer.blob_size;
 	(void)snprintf(d->media_type, sizeof(d->media_type), "%s%s", MEDIA_DOCKER_LAYER,
 		m->layer.compression == LAYER_GZIP   ? ".gzip"
@@ -345,12 +345,13 @@ static int make_manifest(struct loaded *i, struct err *err)
 static int docker_config(struct load *ld, struct loaded *i, const json_t *entry, struct err *err)
 {
 	const char *name = json_text(entry, "Config");
+	char like[DIGEST_TEXT_MAX];
 	int rc = archive_document(ld->archive, name, "configuration", &i->raw_config, err);
 
 	if (rc < 0)
 		return rc;
-	digest_bytes(
-		"sha256:", buf_head(i->raw_config), i->raw_config->len, i->manifest.config.digest);
+	digest_bytes(archive_promise(name, like) ? like : "sha256:", buf_head(i->raw_config),
+		i->raw_config->len, i->manifest.config.digest);
 	rc = check_blob_name(name, i->manifest.config.digest, err);
 	rc = rc ? rc
 		: config_parse((const char *)buf_head(i->raw_config), i->raw_config->len,

@@ -41,8 +41,8 @@ def noise(size, seed=0):
 class Image:
     """The documents and blobs of one image; change them, then call seal()."""
 
-    def __init__(self, layers, architecture="amd64", algorithm="sha256", compress=gzip.compress, **config):
-        self.algorithm = algorithm
+    def __init__(self, layers, architecture="amd64", algorithm="sha256", compress=gzip.compress, documents="sha256", **config):
+        self.algorithm, self.documents = algorithm, documents
         self.tars = layers
         self.layers = [compress(t) for t in layers]
         self.config = {"architecture": architecture, "os": "linux", "config": config,
@@ -56,14 +56,14 @@ class Image:
     def seal(self):
         self.raw_config = dump(self.config)
         self.manifest["config"] = {"mediaType": OCI + "config.v1+json", "size": len(self.raw_config),
-                                   "digest": digest(self.raw_config)}
+                                   "digest": digest(self.raw_config, self.documents)}
         self.raw = dump(self.manifest)
-        self.digest = digest(self.raw)
+        self.digest = digest(self.raw, self.documents)
         return self
 
     def blobs(self):
         found = {digest(b, self.algorithm): b for b in self.layers}
-        found[digest(self.raw_config)] = self.raw_config
+        found[digest(self.raw_config, self.documents)] = self.raw_config
         return found
 
     def entry(self, **more):
@@ -80,8 +80,8 @@ def platform(architecture, **more):
 
 def write_layout(folder, images, top=None):
     """An OCI layout folder; images: {name: Image}."""
-    def blob(data):
-        algorithm, name = digest(data).split(":")
+    def blob(data, algorithm="sha256"):
+        name = digest(data, algorithm).split(":")[1]
         place = folder / "blobs" / algorithm
         place.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(data)
@@ -89,8 +89,10 @@ def write_layout(folder, images, top=None):
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     entries = []
     for name, image in images.items():
-        for data in [image.raw, image.raw_config, *image.layers]:
-            blob(data)
+        for data in [image.raw, image.raw_config]:
+            blob(data, image.documents)
+        for data in image.layers:
+            blob(data, image.algorithm)
         entries.append(image.entry(**platform(image.config["architecture"]),
                                    annotations={"org.opencontainers.image.ref.name": name}))
     if top:

@@ -75,6 +75,31 @@ def test_oci_layouts(tool, image, tmp_path):
     assert tool.run("load", nested).ok()["reference"] == "docker.io/local/n:1"
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_other_algorithms(tool, tmp_path, packed):
+    def load(folder, *tags):
+        if packed:
+            return tool.run("load", "-", *tags, input=layout_tar(folder), text=False)
+        return tool.run("load", folder, *tags)
+    image = Image([tar({"a": noise(200000)}), tar({"b": b"b"})], algorithm="sha512", documents="sha384")
+    folder = write_layout(tmp_path / "oci", {"local/y:1": image})
+    loaded = load(folder).ok()
+    assert loaded["digest"] == image.digest and loaded["config_digest"].startswith("sha384:")
+    assert [l["blob"] for l in loaded["layers"]] == [l["digest"] for l in image.manifest["layers"]]
+    assert tool.run("open", "local/y:1").ok()["digest"] == image.digest
+    names = [f"blobs/{l['digest'].replace(':', '/')}" for l in image.manifest["layers"]]
+    config = f"blobs/{loaded['config_digest'].replace(':', '/')}"
+    (folder / "manifest.json").write_bytes(dump([{"Config": config, "RepoTags": ["both:1"], "Layers": names}]))
+    assert load(folder).ok()["config_digest"] == loaded["config_digest"]
+    (folder / names[1]).write_bytes(image.layers[0])
+    assert names[1] + "' in the archive has the digest sha512:" in load(folder).error()
+    (folder / "manifest.json").unlink()
+    assert names[1] + "' in the archive has the digest sha512:" in load(folder).error()
+    image.config["rootfs"]["diff_ids"][0] = digest(image.tars[0], "sha512")
+    assert "is no sha256" in load(write_layout(tmp_path / "ids", {"local/y:1": image.seal()})).error()
+    assert not [f for f in tool.files() if f.startswith("tmp/")]
+
+
 def test_skopeo_archives(tool, image, tmp_path):
     folder = write_layout(tmp_path / "oci", {"t": image})
     for kind in ("docker-archive", "oci-archive"):
