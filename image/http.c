@@ -157,6 +157,12 @@ static void keep(char *dst, size_t size, const char *value, size_t len)
 	dst[len] = '\0';
 }
 
+static void keep_clean(char *dst, size_t size, const char *value, size_t len)
+{
+	keep(dst, size, value, len);
+	log_clean(dst);
+}
+
 static void keep_challenge(struct http_response *r, const char *value, size_t len)
 {
 	size_t at = strlen(r->challenge);
@@ -213,6 +219,8 @@ static void keep_header(
 #define IS(s) (n == sizeof(s) - 1 && strncasecmp(name, s, n) == 0)
 	if (IS("content-type"))
 		keep(r->content_type, sizeof(r->content_type), value, len);
+	else if (IS("content-encoding"))
+		keep_clean(r->content_encoding, sizeof(r->content_encoding), value, len);
 	else if (IS("docker-content-digest"))
 		keep(r->digest, sizeof(r->digest), value, len);
 	else if (IS("location"))

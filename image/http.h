@@ -72,6 +72,7 @@ struct http_request {
 struct http_response {
 	long status;
 	char content_type[128];
+	char content_encoding[64]; /* which is not undone; fit for a terminal */
 	char digest[192];
 	char location[HTTP_URL_MAX];
 	char challenge[4096];

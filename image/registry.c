@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "image/exchange.h"
 #include "image/file.h"
@@ -167,6 +168,18 @@ static int check_digest(const struct buf *raw, const char *digest, const char *w
 		digest);
 }
 
+/* Nobody asks for an encoding. Where the label is wrong and there is JSON, it does no harm. */
+static int check_encoding(const struct buf *raw, const char *encoding, const char *what,
+	const char *host, struct err *err)
+{
+	if (!encoding[0] || !strcasecmp(encoding, "identity") ||
+		(raw->len && *buf_head(raw) == '{'))
+		return 0;
+	return err_msg(err, EBADMSG,
+		"%s sent the %s with the content encoding '%s', which was not asked for", host,
+		what, encoding);
+}
+
 /* One document from one endpoint. @ret_type: may be NULL */
 static int fetch(struct registry *r, struct endpoint *ep, const char *path, uint64_t max,
 	const char *digest, struct buf *raw, char *ret_type, struct err *err)
@@ -188,7 +201,8 @@ static int fetch(struct registry *r, struct endpoint *ep, const char *path, uint
 		resp = http_response(x.t);
 		if (ret_type)
 			(void)snprintf(ret_type, MEDIA_TYPE_MAX, "%.127s", resp->content_type);
-		if (digest)
+		rc = check_encoding(raw, resp->content_encoding, what, ep->host, err);
+		if (rc == 0 && digest)
 			rc = check_digest(raw, digest, what, ep->host, err);
 		if (rc == 0 && ret_type && digest_valid(resp->digest))
 			rc = check_digest(raw, resp->digest, what, ep->host, err);

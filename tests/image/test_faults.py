@@ -175,6 +175,19 @@ def test_sha512(fake, tool):
     assert "layer 1" in tool.pull(ref, "force=1").error()
 
 
+@pytest.mark.parametrize("part", ["manifests", "blobs/" + digest(Image([tar({"a": b"a"})]).raw_config)])
+def test_documents_with_an_encoding(fake, tool, part):
+    image = Image([tar({"a": b"a"})])
+    ref = fake.add(image)
+    plain = image.raw if part == "manifests" else image.raw_config
+    fake.hook(part, lambda h, path: h.reply(200, images.gzip.compress(plain), Content_Encoding="x\x1b[31mgzip"), times=1)
+    what = "manifest" if part == "manifests" else "configuration"
+    line = tool.pull(ref).error()
+    assert f"sent the {what} with the content encoding 'x?[31mgzip', which was not asked for" in line
+    fake.hook(part, lambda h, path: h.reply(200, plain, Content_Encoding="gzip"))
+    assert tool.pull(ref).ok()
+
+
 def test_plain_and_multi_member(fake, tool):
     plain = Image([tar({"a": b"a" * 5000})], compress=lambda t: t)
     assert tool.pull(fake.add(plain, "p")).ok()
