@@ -27,12 +27,13 @@
 
 /*
  * struct folder_out
- * @fd:   the folder
+ * @fd:   the folder, which the user calls @path
  * @file: the one being written, or -1
  * @made: names below it, in order; a folder's ends with '/'
  */
 struct folder_out {
 	int fd, file;
+	const char *path;
 	struct save_stream stream;
 	char **made;
 	size_t made_count;
@@ -83,7 +84,7 @@ static int note(struct folder_out *f, const char *name, bool made, struct err *e
 		return 0;
 	}
 	free(f->made[f->made_count]);
-	return err_set(err, code, "create '%s'", name);
+	return err_set(err, code, "create '%s/%s'", f->path, name);
 }
 
 static int folder(void *ctx, const char *name, struct err *err)
@@ -94,39 +95,12 @@ static int folder(void *ctx, const char *name, struct err *err)
 	return rc ? rc : note(f, name, mkdirat(f->fd, name, FOLDER_MODE) == 0, err);
 }
 
-static int begin(void *ctx, const char *name, uint64_t size, struct err *err)
-{
-	struct folder_out *f = ctx;
-	int rc = prepare(f, name, err);
-
-	if (rc < 0)
-		return rc;
-	f->file = openat(f->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
-	f->stream.fd = f->file;
-	return note(f, name, f->file >= 0, err);
-}
-
-static int put(void *ctx, const void *data, size_t len, struct err *err)
-{
-	return save_stream_put(&((struct folder_out *)ctx)->stream, data, len, err);
-}
-
 /* Some file systems cannot, and then there is nothing to wait for. */
 static int sync_to_disk(int fd, struct err *err)
 {
 	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
 		return err_set(err, errno, "write the layout");
 	return 0;
-}
-
-static int end(void *ctx, struct err *err)
-{
-	struct folder_out *f = ctx;
-	int rc = save_stream_flush(&f->stream, err);
-
-	rc = rc ? rc : sync_to_disk(f->file, err);
-	close_fd(&f->file);
-	return rc;
 }
 
 /* The names too. */
@@ -142,6 +116,35 @@ static int sync_folders(const struct folder_out *f, struct err *err)
 		fd = openat(f->fd, f->made[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		rc = fd < 0 ? err_set(err, errno, "open '%s'", f->made[i]) : sync_to_disk(fd, err);
 	}
+	return rc;
+}
+
+static int begin(void *ctx, const char *name, uint64_t size, struct err *err)
+{
+	struct folder_out *f = ctx;
+	/* What makes it a layout must not be on the disk before what it names. */
+	int rc = strchr(name, '/') ? 0 : sync_folders(f, err);
+
+	rc = rc ? rc : prepare(f, name, err);
+	if (rc < 0)
+		return rc;
+	f->file = openat(f->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+	f->stream.fd = f->file;
+	return note(f, name, f->file >= 0, err);
+}
+
+static int put(void *ctx, const void *data, size_t len, struct err *err)
+{
+	return save_stream_put(&((struct folder_out *)ctx)->stream, data, len, err);
+}
+
+static int end(void *ctx, struct err *err)
+{
+	struct folder_out *f = ctx;
+	int rc = save_stream_flush(&f->stream, err);
+
+	rc = rc ? rc : sync_to_disk(f->file, err);
+	close_fd(&f->file);
 	return rc;
 }
 
@@ -182,9 +185,9 @@ static int check_empty(int fd, const char *path, struct err *err)
 }
 
 static int fill_there(struct folder_out *f, struct cache *cache, const char *const *references,
-	size_t n, const char *path, struct err *err)
+	size_t n, struct err *err)
 {
-	int rc = check_empty(f->fd, path, err);
+	int rc = check_empty(f->fd, f->path, err);
 
 	if (rc < 0)
 		return rc;
@@ -206,9 +209,10 @@ static void sync_parent(const char *path)
 }
 
 static int fill_new(struct folder_out *f, struct cache *cache, const char *const *references,
-	size_t n, const char *path, struct err *err)
+	size_t n, struct err *err)
 {
 	cleanup_free char *tmp = NULL;
+	const char *path = f->path;
 	uint32_t r = 0;
 	int rc;
 
@@ -241,9 +245,10 @@ int image_save_folder(struct cache *cache, const char *const *references, size_t
 		return err_set(err, ENOMEM, "save images");
 	while (len > 1 && plain[len - 1] == '/')
 		plain[--len] = '\0';
+	f.path = plain;
 	f.fd = open(plain, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f.fd < 0 && errno != ENOENT)
 		return err_set(err, errno, "open '%s'", path);
-	return f.fd < 0 ? fill_new(&f, cache, references, n, plain, err)
-			: fill_there(&f, cache, references, n, plain, err);
+	return f.fd < 0 ? fill_new(&f, cache, references, n, err)
+			: fill_there(&f, cache, references, n, err);
 }
