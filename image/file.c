@@ -19,21 +19,40 @@
 
 extern char **environ;
 
-int small_file_read(const char *path, size_t max, struct buf *ret, struct err *err)
+/* Return: 0, the file and its type; -errno */
+static int open_any(const char *path, int *ret_fd, mode_t *ret_type, struct err *err)
 {
 	/* O_NONBLOCK: opening a fifo must not wait for a writer. */
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
-	int rc;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, errno, "open '%s'", path);
-	if (!S_ISREG(st.st_mode))
+	*ret_type = st.st_mode & S_IFMT;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int read_regular(
+	int fd, mode_t type, const char *path, size_t max, struct buf *ret, struct err *err)
+{
+	int rc;
+
+	if (type != S_IFREG)
 		return err_msg(err, EINVAL, "'%s' is no regular file", path);
 	rc = io_read_to_end(fd, max, ret);
 	if (rc == -EFBIG)
 		return err_msg(err, EFBIG, "'%s' is larger than %zu bytes", path, max);
 	return rc < 0 ? err_set(err, rc, "read '%s'", path) : 0;
+}
+
+int small_file_read(const char *path, size_t max, struct buf *ret, struct err *err)
+{
+	cleanup_fd int fd = -1;
+	mode_t type = 0;
+	int rc = open_any(path, &fd, &type, err);
+
+	return rc < 0 ? rc : read_regular(fd, type, path, max, ret, err);
 }
 
 /* Read until the end of output, the deadline or the limit. */
@@ -58,13 +77,27 @@ static int collect(
 		/* The latter: it ended without having read all that it was told. */
 		if (n == 0 || (n < 0 && errno == ECONNRESET))
 			return 0;
-		if (n < 0 && errno != EINTR)
+		/* EAGAIN: another reader of the pipe was quicker. */
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return err_set(err, errno, "read from %s", name);
 		if (n > 0)
 			buf_commit(ret, (size_t)n);
 		if (ret->len > max)
 			return err_msg(err, EFBIG, "%s wrote more than %zu bytes", name, max);
 	}
+}
+
+int file_or_pipe_read(
+	const char *path, size_t max, unsigned timeout_ms, struct buf *ret, struct err *err)
+{
+	uint64_t deadline = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	cleanup_fd int fd = -1;
+	mode_t type = 0;
+	int rc = open_any(path, &fd, &type, err);
+
+	if (rc == 0 && type == S_IFIFO)
+		return collect(fd, max, deadline, ret, path, err);
+	return rc < 0 ? rc : read_regular(fd, type, path, max, ret, err);
 }
 
 /* It closed its output; it may still run. Wait for it until the deadline, then kill it. */

@@ -15,6 +15,14 @@
 int small_file_read(const char *path, size_t max, struct buf *ret, struct err *err);
 
 /*
+ * file_or_pipe_read() - as small_file_read(), and takes what comes out of a pipe, too
+ * @timeout_ms: for a pipe, until all of its writers have closed it
+ * Return: likewise; -ETIMEDOUT
+ */
+int file_or_pipe_read(
+	const char *path, size_t max, unsigned timeout_ms, struct buf *ret, struct err *err);
+
+/*
  * program_run() - run a program found on the PATH, give it @input, append its output to @ret
  * @argv: NULL-terminated
  * @timeout_ms: then it is killed

@@ -339,11 +339,14 @@ static void set_limits(CURL *e, const struct http_settings *s, const struct http
 /* Without a bundle of the system the certificates of --ca-certs must still do. */
 static void set_trust(struct http_transfer *t)
 {
+	bool only = t->http->settings.ca_pem_only;
 	char *bundle = NULL;
 
 	(void)curl_easy_getinfo(t->easy, CURLINFO_CAINFO, &bundle);
-	if (bundle && access(bundle, R_OK) != 0)
+	if (only || (bundle && access(bundle, R_OK) != 0))
 		(void)curl_easy_setopt(t->easy, CURLOPT_CAINFO, NULL);
+	if (only)
+		(void)curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL);
 	if (!t->http->certs)
 		return;
 	(void)curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);

@@ -20,10 +20,12 @@
 /*
  * struct http_settings
  * @ca_pem: certificates to trust beside the system's (PEM), or NULL; used while requests start
+ * @ca_pem_only: in place of the system's
  */
 struct http_settings {
 	const char *ca_pem;
 	size_t ca_pem_len;
+	bool ca_pem_only;
 	unsigned connect_timeout_ms, idle_timeout_ms;
 };
 

@@ -157,7 +157,7 @@ typedef void image_progress_fn(void *ctx, const struct image_event *ev);
  * @settings:     registries of config.json (image/settings.h); NULL: none
  * @username, @password: credentials for this pull; used before any stored ones; NULL: stored ones
  * @insecure:     talk plain HTTP to the reference's registry
- * @ca_certs:     path of further certificates to trust (PEM); NULL: none
+ * @ca_certs:     path of further certificates to trust (PEM), also a pipe; NULL: none
  * @architecture: as an image names it ("amd64", "arm64"); NULL: of this machine
  * @variant:      NULL: any
  * @idle_timeout_ms:    give up when a peer sends nothing for so long; 0: 30 s

@@ -17,6 +17,7 @@
 
 #define DOCUMENT_TOTAL_MS 120000
 #define CA_FILE_MAX	  MIB(16)
+#define CA_PIPE_MS	  30000
 
 static const char accept_manifests[] =
 	MEDIA_OCI_MANIFEST ", " MEDIA_OCI_INDEX ", " MEDIA_DOCKER_MANIFEST ", " MEDIA_DOCKER_LIST;
@@ -61,7 +62,7 @@ static int add_ca_file(struct registry *r, const char *path, struct err *err)
 
 	if (!path)
 		return 0;
-	rc = small_file_read(path, CA_FILE_MAX, &text, err);
+	rc = file_or_pipe_read(path, CA_FILE_MAX, CA_PIPE_MS, &text, err);
 	if (rc < 0)
 		return rc;
 	rc = pem_certs_new((const char *)buf_head(&text), text.len, &certs, err);
@@ -74,14 +75,27 @@ static int add_ca_file(struct registry *r, const char *path, struct err *err)
 	return 0;
 }
 
+/* SSL_CERT_FILE, which much else reads, is in place of what the system trusts. */
+static int add_own_bundle(struct registry *r, bool *ret_given, struct err *err)
+{
+	const char *path = getenv("SSL_CERT_FILE");
+	int rc = 0;
+
+	*ret_given = path && *path;
+	if (*ret_given)
+		rc = add_ca_file(r, path, err);
+	return rc < 0 ? err_wrap(err, "SSL_CERT_FILE") : 0;
+}
+
 static int init_http(struct registry *r, struct err *err)
 {
 	struct http_settings s = {
 		.connect_timeout_ms = r->o.connect_timeout_ms,
 		.idle_timeout_ms = r->o.idle_timeout_ms,
 	};
-	int rc = add_ca_file(r, r->o.settings ? r->o.settings->ca_certs : NULL, err);
+	int rc = add_own_bundle(r, &s.ca_pem_only, err);
 
+	rc = rc ? rc : add_ca_file(r, r->o.settings ? r->o.settings->ca_certs : NULL, err);
 	rc = rc ? rc : add_ca_file(r, r->o.ca_certs, err);
 	if (rc < 0)
 		return err_wrap(err, "certificates to trust");

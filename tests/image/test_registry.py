@@ -100,6 +100,17 @@ def test_tls(tool, small, tmp_path):
         config = tmp_path / "config.json"
         config.write_text(json.dumps({"registries": {"ca_certs": f"{certs}/ca.pem"}}))
         assert tool.run("pull", f"config={config}", "force=1", ref).ok()["digest"]
+        with subprocess.Popen(["cat", certs / "ca.pem", certs / "server.pem"], stdout=subprocess.PIPE) as cat:
+            pipe = cat.stdout.fileno()
+            assert tool.run("pull", f"ca=/dev/fd/{pipe}", "force=1", ref, pass_fds=[pipe]).ok()["digest"]
+        # in place of the system's certificates; others still come on top
+        other = servers.make_certificate(tmp_path / "other")
+        for bundle, ca, says in (("certs", None, None), ("other", "certs", None), ("other", None, "not trusted"),
+                                 ("none", "certs", "SSL_CERT_FILE: open")):
+            tool.env["SSL_CERT_FILE"] = str(tmp_path / bundle / "ca.pem")
+            done = tool.run("pull", *([f"ca={tmp_path}/{ca}/ca.pem"] if ca else []), "retry=20", "force=1", ref)
+            assert (done.code == 1 and says in done.err) if says else done.ok()["digest"]
+        del tool.env["SSL_CERT_FILE"]
         # plain HTTP where TLS is spoken, and the reverse
         assert "400" in tool.pull(ref, "force=1").error()
     finally:
