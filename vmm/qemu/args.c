@@ -39,6 +39,15 @@ static const char *const fast_boot[] = {
 };
 
 /*
+ * Our devices write guest RAM from outside of QEMU, which therefore keeps its translations of code
+ * that was there before: a page of the page cache that is used again, filled by a device and run,
+ * would run the old code. (With QEMU 10 and 11 two programs in five crashed when each came from
+ * disk again; 7.2 was never seen to.) Whoever allocates a page clears it first with this, and what
+ * the guest's CPU writes QEMU notices.
+ */
+#define CLEAR_PAGES " init_on_alloc=1"
+
+/*
  * With a single CPU the PIT does as well as the local APIC's timer, whose calibration is a wait of
  * 0.1 s. With more it would have to wake the others; and those are started one after the other,
  * since in parallel they spin for each other: 2.6 s for 7 of them, against 1.0 s.
@@ -160,7 +169,8 @@ static int add_cmdline(struct qemu_args *a, const struct qemu_spec *s, struct er
 		(void)snprintf(
 			fast + strlen(fast), sizeof(fast) - strlen(fast), " %s", fast_boot[i]);
 	len = snprintf(text, sizeof(text),
-		"reboot=t panic=-1 panic_print=0 nomodule console=hvc0%s rw quiet%s%s%s%s%s",
+		"reboot=t panic=-1 panic_print=0 nomodule console=hvc0%s rw quiet" CLEAR_PAGES
+		"%s%s%s%s%s",
 		s->root_fs ? " rootfstype=virtiofs" : "", tsc, fast,
 		s->vcpus == 1 ? ONE_CPU_TOKENS : MANY_CPU_TOKENS,
 		s->cmdline && *s->cmdline ? " " : "", s->cmdline ? s->cmdline : "");

@@ -54,6 +54,7 @@ static void says_what_the_machine_is(void **state)
 		strstr(value(&a, "-object", 0), "size=512M,mem-path=/proc/self/fd/3,share=on"));
 	assert_non_null(strstr(value(&a, "-append", 0), "rootfstype=virtiofs"));
 	assert_non_null(strstr(value(&a, "-append", 0), " extra=1"));
+	assert_non_null(strstr(value(&a, "-append", 0), " init_on_alloc=1 "));
 	assert_null(strstr(value(&a, "-append", 0), "tsc_early_khz"));
 	assert_null(value(&a, "-device", 0));
 	qemu_args_release(&a);
