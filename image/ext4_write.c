@@ -346,20 +346,41 @@ static void fill_inode(struct ext2_inode_large *i, const struct tree_inode *node
 		memcpy(i->i_block, node->target, node->size);
 }
 
-/* *ret_blocks: those of an inode that the value was given; it is one less that is free. */
-static errcode_t put_xattr(ext2_filsys fs, struct ext2_xattr_handle *h, const struct tree_xattr *x,
-	blk64_t *ret_blocks)
+static errcode_t set_xattr(struct ext2_xattr_handle *h, const struct tree_xattr *x, size_t len)
 {
-	uint32_t free_inodes = fs->super->s_free_inodes_count;
 	char name[64 + UINT8_MAX];
-	errcode_t rc;
 
 	(void)snprintf(name, sizeof(name), "%s%.*s", tree_xattr_prefix(x->index), x->name_len,
 		(const char *)x->data);
-	rc = ext2fs_xattr_set(h, name, x->data + x->name_len, x->value_len);
-	*ret_blocks = fs->super->s_free_inodes_count == free_inodes
-			      ? 0
-			      : (x->value_len + EXT4_BLOCK - 1) / EXT4_BLOCK;
+	return ext2fs_xattr_set(h, name, x->data + x->name_len, len);
+}
+
+/* *sum: and the blocks of the inode that the value was perhaps given; it is one less free then. */
+static errcode_t put_xattr(
+	ext2_filsys fs, struct ext2_xattr_handle *h, const struct tree_xattr *x, blk64_t *sum)
+{
+	uint32_t free_inodes = fs->super->s_free_inodes_count;
+	errcode_t rc = set_xattr(h, x, x->value_len);
+
+	if (fs->super->s_free_inodes_count != free_inodes)
+		*sum += (x->value_len + EXT4_BLOCK - 1) / EXT4_BLOCK;
+	return rc;
+}
+
+/*
+ * A value that lies with the names stays there, even if a name behind it has no room any more: so
+ * all names come first where that can happen.
+ */
+static errcode_t put_all_xattrs(
+	ext2_filsys fs, struct ext2_xattr_handle *h, const struct tree_inode *node, blk64_t *sum)
+{
+	const struct tree_xattr *x = has_large_xattrs(node) ? node->xattrs : NULL;
+	errcode_t rc = 0;
+
+	for (; x && !rc; x = x->next)
+		rc = set_xattr(h, x, 0);
+	for (x = node->xattrs; x && !rc; x = x->next)
+		rc = put_xattr(fs, h, x, sum);
 	return rc;
 }
 
@@ -379,7 +400,7 @@ static int put_xattrs(struct writer *w, const struct tree_inode *node, struct er
 {
 	ext2_ino_t ino = (ext2_ino_t)node->nid;
 	struct ext2_xattr_handle *h;
-	blk64_t blocks, all = 0;
+	blk64_t blocks = 0;
 	errcode_t rc;
 
 	if (!node->xattrs)
@@ -387,18 +408,21 @@ static int put_xattrs(struct writer *w, const struct tree_inode *node, struct er
 	rc = ext2fs_xattrs_open(w->fs, ino, &h);
 	if (rc)
 		return library_error(w, err, rc, "begin its extended attributes");
-	for (const struct tree_xattr *x = node->xattrs; x && !rc; x = x->next) {
-		rc = put_xattr(w->fs, h, x, &blocks);
-		all += blocks;
-	}
+	rc = put_all_xattrs(w->fs, h, node, &blocks);
 	(void)ext2fs_xattrs_close(&h);
 	if (rc == EXT2_ET_EA_NO_SPACE)
 		return err_msg(err, E2BIG,
 			"'%.100s' has more extended attributes than ext4 takes: 4 KiB of their "
 			"names",
 			w->name);
-	if (!rc && all)
-		rc = charge(w, ino, all);
+	/* That its target is in its inode is seen by its having no blocks. */
+	if (!rc && blocks && S_ISLNK(node->mode) && !is_mapped(node))
+		return err_msg(err, E2BIG,
+			"the symbolic link '%.100s' has more extended attributes than ext4 takes: "
+			"4 KiB",
+			w->name);
+	if (!rc && blocks)
+		rc = charge(w, ino, blocks);
 	return rc ? library_error(w, err, rc, "write extended attributes") : 0;
 }
 

@@ -11,7 +11,8 @@
  * The file system has hardly more room than the tree needs, and can be grown. Everything a layer
  * can say is kept: inodes of all kinds, hard links, owners, times (to the year 2446), xattrs as
  * far as ext4 takes them: what is more than 4 KiB for a file is in inodes of its own (feature
- * ea_inode, on only where it is needed), names in 4 KiB. The same tree gives the same bytes.
+ * ea_inode, on only where it is needed), names in 4 KiB, and all of them for a symbolic link whose
+ * target is shorter than 60 bytes. The same tree gives the same bytes.
  * @device:   files of the layers, whose inodes' device counts from 1
  * @uuid:     as RFC 9562 wants it
  * @out_fd:   an empty regular file; borrowed

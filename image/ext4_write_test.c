@@ -141,7 +141,7 @@ static void make_large_xattrs(struct tree *t)
 {
 	static char value[UINT16_MAX];
 	struct tree_inode *i;
-	char name[16];
+	char name[128];
 
 	for (size_t n = 0; n < sizeof(value); n++)
 		value[n] = (char)('a' + n % 26);
@@ -155,7 +155,12 @@ static void make_large_xattrs(struct tree *t)
 		(void)snprintf(name, sizeof(name), "user.%u", n);
 		assert_int_equal(tree_set_xattr(t, i, name, value + n, 1500, NULL), 0);
 	}
-	(void)add(t, i, "z", S_IFREG | 0644);
+	/* A value that leaves no room for what comes after it. */
+	i = add(t, i, "z", S_IFREG | 0644);
+	for (unsigned n = 0; n < 5; n++) {
+		(void)snprintf(name, sizeof(name), "user.%0100u", n);
+		assert_int_equal(tree_set_xattr(t, i, name, value, 4000 - 990 * n, NULL), 0);
+	}
 }
 
 static void write_to(struct tree *t, int fd)
@@ -186,6 +191,9 @@ static void test_large_xattrs(void **state)
 	out = ask(&t, "ea_list /y");
 	says(out, "user.0 (1500)");
 	says(out, "user.4 (1500)");
+	out = ask(&t, "ea_list /y/z");
+	says(out, "0 (4000)");
+	says(out, "4 (40)");
 	/* The same bytes each time. */
 	write_to(&t, one);
 	write_to(&t, two);
@@ -228,6 +236,13 @@ static void test_what_ext4_cannot_say(void **state)
 	assert_int_equal(tree_set_target(&t, i, large, NULL), 0);
 	i->size = 4096;
 	refused(&t, "symbolic link 's'");
+
+	start(&t);
+	i = add(&t, t.root, "s", S_IFLNK | 0777);
+	assert_int_equal(tree_set_target(&t, i, "short", NULL), 0);
+	i->size = 5;
+	assert_int_equal(tree_set_xattr(&t, i, "trusted.a", large, 5000, NULL), 0);
+	refused(&t, "symbolic link 's' has more extended attributes");
 
 	start(&t);
 	fill_folder(&t, 1, 10);
