@@ -182,6 +182,33 @@ static void skips_holes(void **state)
 	free(src);
 }
 
+/* They are many, and sent as the zeros they are: a frame for each would take longer. */
+static void sends_short_holes(void **state)
+{
+	struct patch_args args = { 0 };
+	struct patch_source *src = calloc(1, sizeof(*src));
+	cleanup_fd int fd = open_source("file");
+	struct err err = ERR_INIT;
+	struct patch p;
+	size_t frames = 0, len = 0, found = 0;
+
+	for (off_t at = 0; at < MIB(1); at += KIB(8))
+		assert_int_equal(pwrite(fd, "x", 1, at), 1);
+	add(&args, PATCH_COPY, "file:/f");
+	src->args = &args;
+	while (patch_source_next(src, &p, &err) == 1) {
+		assert_int_equal(p.skip, 0);
+		for (size_t i = 0; i < p.data.len; i++)
+			found += p.data.data[i] == 'x' && (len + i) % KIB(8) == 0;
+		len += p.data.len;
+		frames++;
+	}
+	assert_true(len > MIB(1) - KIB(8) && found == 128 && frames < 32);
+	patch_source_release(src);
+	patch_args_release(&args);
+	free(src);
+}
+
 /* It ends where it ended at first or ends now, and never waits for more. */
 static void copies_what_changes(void **state)
 {
@@ -282,6 +309,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(gives_all_frames_in_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(skips_holes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(sends_short_holes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(copies_what_changes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(copies_files_of_proc, set_up, tear_down),
 		cmocka_unit_test(refuses),

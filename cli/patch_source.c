@@ -62,14 +62,40 @@ static int begin_file(
 	return 1;
 }
 
-/* Return: 0 and where the next data is, at the latest the end of the file; -errno */
+/* Return: where the next data is, which goes up to src->data_end; at the latest the end */
+static uint64_t begin_part(struct patch_source *src)
+{
+	uint64_t at = src->pos;
+
+	if (at < src->data_end)
+		return at;
+	if (!io_next_data(src->fd, at, src->size, &at, &src->data_end))
+		return src->data_end = src->size;
+	return at - src->pos < sizeof(src->chunk) ? src->pos : at;
+}
+
+/*
+ * A hole that is shorter than a chunk counts as data: its zeros cost less than a frame, and an
+ * extent in the guest, for every few blocks. No more is looked at than fills a chunk.
+ */
+static void extend_part(struct patch_source *src, uint64_t at)
+{
+	uint64_t next, next_end;
+
+	while (src->data_end - at < sizeof(src->chunk) &&
+		io_next_data(src->fd, src->data_end, src->size, &next, &next_end) &&
+		next - src->data_end < sizeof(src->chunk))
+		src->data_end = next_end;
+}
+
+/* Return: 0, where to read, and it is the file's offset; -errno */
 static int find_data(struct patch_source *src, uint64_t *ret_at)
 {
 	uint64_t at = src->pos;
 
-	if (at == src->data_end) {
-		if (!io_next_data(src->fd, at, src->size, &at, &src->data_end))
-			at = src->data_end = src->size;
+	if (src->data_end - at < sizeof(src->chunk)) {
+		at = begin_part(src);
+		extend_part(src, at);
 		/* ESPIPE: it can only be read on, and its holes cannot be told. */
 		if (lseek(src->fd, (off_t)at, SEEK_SET) < 0 && errno != ESPIPE)
 			return -errno;
