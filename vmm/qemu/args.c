@@ -41,9 +41,9 @@ static const char *const fast_boot[] = {
 /*
  * Our devices write guest RAM from outside of QEMU, which therefore keeps its translations of code
  * that was there before: a page of the page cache that is used again, filled by a device and run,
- * would run the old code. (With QEMU 10 and 11 two programs in five crashed when each came from
- * disk again; 7.2 was never seen to.) Whoever allocates a page clears it first with this, and what
- * the guest's CPU writes QEMU notices.
+ * would run the old code. Whoever allocates a page clears it first with this, and what the guest's
+ * CPU writes QEMU notices. (QEMU 7.2.22 goes wrong where the new code has the same virtual
+ * address too; 10 and 11 look translations up without that, and two programs in five crashed.)
  */
 #define CLEAR_PAGES " init_on_alloc=1"
 
