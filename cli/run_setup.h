@@ -95,8 +95,7 @@ void setup_describe_guest(const struct run_setup *s, struct bootstrap *boot);
 /* setup_close_worker_ends() - what only the worker needs, once it has been forked. */
 void setup_close_worker_ends(struct run_setup *s);
 
-/* Inside: cli/setup_root.c, cli/setup_content.c, cli/setup_image.c, cli/setup_flat.c,
- * cli/setup_mounts.c */
+/* Inside: cli/setup_root.c, cli/setup_image.c, cli/setup_flat.c, cli/setup_mounts.c */
 
 /* setup_root() - the root file system and what writes to it go to. */
 int setup_root(struct run_setup *s, const struct run_args *args, struct err *err);
@@ -108,13 +107,6 @@ int setup_image(struct run_setup *s, const struct run_args *args, struct err *er
 /* setup_flat() - a copy of the flat image @fd of the cache as a disk of this machine alone. */
 int setup_flat(struct run_setup *s, struct cache *cache, int fd, const struct upper_arg *arg,
 	struct err *err);
-
-/*
- * setup_check_content() - can a root be on this disk, as far as its first sectors tell?
- * @fstype: what it is said to hold; NULL: nothing was said
- * Return: 0; -EINVAL no; -errno it is no image of its format, or cannot be read
- */
-int setup_check_content(const struct setup_disk *disk, const char *fstype, struct err *err);
 
 /* setup_mounts() - everything else. */
 int setup_mounts(struct run_setup *s, const struct run_args *args, struct err *err);

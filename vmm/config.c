@@ -157,6 +157,7 @@ int vm_config_copy(struct vm_config *dst, const struct vm_config *src, struct er
 	for (unsigned i = 0; i < dst->n_disks; i++) {
 		own(&dst->disk[i].id, &failed);
 		own(&dst->disk[i].label, &failed);
+		own(&dst->disk[i].fstype, &failed);
 	}
 	if (failed) {
 		vm_config_release(dst);
@@ -177,6 +178,7 @@ void vm_config_release(struct vm_config *cfg)
 	for (unsigned i = 0; i < cfg->n_disks; i++) {
 		free((char *)cfg->disk[i].id);
 		free((char *)cfg->disk[i].label);
+		free((char *)cfg->disk[i].fstype);
 	}
 	memset(cfg, 0, sizeof(*cfg));
 }

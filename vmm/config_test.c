@@ -98,12 +98,13 @@ static void copies_every_string(void **state)
 	cfg.kernel.path = "/k";
 	cfg.console[1].name = name;
 	cfg.n_disks = 1;
-	cfg.disk[0] = (struct vm_disk){ .id = "id", .label = name };
+	cfg.disk[0] = (struct vm_disk){ .id = "id", .label = name, .fstype = name };
 	assert_int_equal(vm_config_copy(&copy, &cfg, NULL), 0);
 	name[0] = 'X';
 	assert_string_equal(copy.console[1].name, "port");
 	assert_string_equal(copy.disk[0].id, "id");
 	assert_string_equal(copy.disk[0].label, "port");
+	assert_string_equal(copy.disk[0].fstype, "port");
 	assert_string_equal(copy.cmdline, "x=y");
 	assert_ptr_not_equal(copy.cmdline, cfg.cmdline);
 	assert_int_equal(copy.fs[0].cfg.root_fd, -1);

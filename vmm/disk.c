@@ -15,7 +15,7 @@ void vm_disk_name(const struct vm_disk *disk, unsigned place, char *dst, size_t 
 		(void)snprintf(dst, max, "disk %u", place);
 }
 
-int vm_disk_open(const struct vm_disk *disk, struct block **ret, struct err *err)
+static int open_image(const struct vm_disk *disk, struct block **ret, struct err *err)
 {
 	const struct block_config cfg = {
 		.format = disk->format,
@@ -35,12 +35,14 @@ int vm_disk_open(const struct vm_disk *disk, struct block **ret, struct err *err
 int vm_disk_new(const struct vm_disk *disk, struct virtio_dev **ret, struct err *err)
 {
 	struct virtio_block_config cfg = { .serial = disk->id, .unsafe = disk->unsafe };
-	int rc = vm_disk_open(disk, &cfg.image, err);
+	int rc = open_image(disk, &cfg.image, err);
 
 	if (rc < 0)
 		return rc;
 	cfg.image->label = disk->label;
-	rc = virtio_block_new(&cfg, ret, err);
+	if (disk->is_root)
+		rc = vm_disk_check_root(cfg.image, disk->fstype, err);
+	rc = rc ? rc : virtio_block_new(&cfg, ret, err);
 	if (rc < 0)
 		block_free(cfg.image);
 	return rc;

@@ -84,6 +84,8 @@ struct vm_fs {
  * @id:     serial, up to 20 bytes; NULL: from the file
  * @label:  what messages call it: "disk image 'data.raw'"; NULL: by @id or place
  * @unsafe: the guest's flushes are not passed on: for what does not outlive the machine
+ * @is_root: it is refused unless its first sectors can be those of a root
+ * @fstype: what it is said to hold then; NULL: nothing was said
  */
 struct vm_disk {
 	enum block_format format;
@@ -92,15 +94,9 @@ struct vm_disk {
 	bool backing;
 	const int *parts;
 	unsigned n_parts;
-	bool read_only, unsafe;
-	const char *id, *label;
+	bool read_only, unsafe, is_root;
+	const char *id, *label, *fstype;
 };
-
-/*
- * vm_disk_open() - the image of @disk, as a machine has it; for who wants to look into it before
- * Return: as block_open(), block_concat_open(); *ret is freed by block_free()
- */
-int vm_disk_open(const struct vm_disk *disk, struct block **ret, struct err *err);
 
 /*
  * struct vm_net - a network device with a stack of its own behind it (net/net.h)

@@ -244,7 +244,7 @@ def test_roots_with_nothing_to_boot(msb, tmp_path):
         result = msb.run("--phases", tmp_path / "phases", *options, image, "--", "true")
         error = one_line_error(result)
         assert result.code == 1 and str(image) in error and all(word in error for word in words), error
-        assert "machine-ended" not in (tmp_path / "phases").read_text()
+        assert "vm-created" not in (tmp_path / "phases").read_text()
 
     raw, qcow2, vmdk = tmp_path / "a.raw", tmp_path / "a.qcow2", tmp_path / "a.vmdk"
     raw.write_bytes(b"")
