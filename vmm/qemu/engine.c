@@ -186,7 +186,9 @@ static void choose_vcpu_threads(struct qemu *q)
 		return;
 	v = qemu_version_take(&q->asked);
 	q->spec.vcpu_threads = qemu_version_runs_vcpus_in_parallel(v);
-	if (!q->spec.vcpu_threads)
+	if (!v.major)
+		log_info("QEMU did not say its version: the vCPUs take turns");
+	else if (!q->spec.vcpu_threads)
 		log_info("QEMU %u.%u: the vCPUs take turns; 8.1 and later run them in parallel",
 			v.major, v.minor);
 }

@@ -31,7 +31,7 @@ struct qemu_version qemu_version_take(struct qemu_child *child)
 {
 	struct pollfd ended = { .fd = child->pidfd, .events = POLLIN };
 	struct qemu_version v = { 0, 0 };
-	char text[256];
+	char text[1024]; /* warnings may come first */
 	ssize_t n;
 
 	if (child->pid <= 0)
