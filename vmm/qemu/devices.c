@@ -31,7 +31,7 @@ static void on_grace(void *ctx)
 static void ended(struct qemu_device *d, const struct err *why)
 {
 	struct qemu_devices *all = d->all;
-	char what[ERR_MSG_MAX];
+	struct err what = ERR_INIT;
 
 	if (!why->code) {
 		if (!all->closed[0])
@@ -39,8 +39,8 @@ static void ended(struct qemu_device *d, const struct err *why)
 		(void)snprintf(all->closed, sizeof(all->closed), "%s", d->name);
 		return;
 	}
-	(void)snprintf(what, sizeof(what), "%s failed: %.400s", d->name, why->msg);
-	d->all->broken(d->all->ctx, what);
+	(void)err_msg(&what, why->code, "%s failed: %s", d->name, why->msg);
+	all->broken(all->ctx, what.msg);
 }
 
 static void on_ended_elsewhere(void *ctx)
@@ -67,10 +67,10 @@ static void on_hangup(void *ctx, const struct err *why)
 static void on_start_failed(void *ctx, const char *why)
 {
 	struct qemu_device *d = ctx;
-	char what[ERR_MSG_MAX];
+	struct err what = ERR_INIT;
 
-	(void)snprintf(what, sizeof(what), "%s could not start: %.400s", d->name, why);
-	d->all->broken(d->all->ctx, what);
+	(void)err_msg(&what, EIO, "%s could not start: %s", d->name, why);
+	d->all->broken(d->all->ctx, what.msg);
 }
 
 /* Serve d->dev on one end of a new socket; the other end is for QEMU. */
