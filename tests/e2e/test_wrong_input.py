@@ -102,7 +102,8 @@ def test_a_kernel_library_that_is_none(msb, busybox, tmp_path):
 
 
 def test_no_qemu(msb, busybox):
-    result = msb.call("run", "--engine", "qemu", busybox, "--", "true", env={**os.environ, "PATH": "/nonexistent"})
+    env = {name: value for name, value in os.environ.items() if name != "MSB_QEMU"}
+    result = msb.call("run", "--engine", "qemu", busybox, "--", "true", env={**env, "PATH": "/nonexistent"})
     assert result.code == 1 and "qemu" in one_line_error(result).lower()
 
 
