@@ -23,11 +23,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static const struct fs_extra extra = { "init.krun", "xyz", 3, 0755 };
 
-static void tree_fill(struct tfs *t)
+/* Return: false if a guest before left something else in the file's place. */
+static bool tree_fill(struct tfs *t)
 {
+	struct stat st;
+
+	if (fstatat(t->root_fd, "a", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		return false;
 	tfs_host_write(t, "a", "some content");
 	(void)mkdirat(t->root_fd, "d", 0755);
 	(void)symlinkat("/etc/passwd", t->root_fd, "s");
+	return true;
 }
 
 static void server_make(struct tfs *t, unsigned kind)
@@ -100,7 +106,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	if (!t[kind].fs)
 		server_make(&t[kind], kind);
-	tree_fill(&t[kind]);
+	if (!tree_fill(&t[kind])) {
+		tfs_free(&t[kind]);
+		server_make(&t[kind], kind);
+		(void)tree_fill(&t[kind]);
+	}
 	t[kind].room = 4096;
 	(void)tfs_init(&t[kind], FUSE_MINOR_MAX, UINT64_MAX);
 	(void)tfs_lookup(&t[kind], 1, "a", NULL); /* node 3 of a fresh server */

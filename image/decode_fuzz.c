@@ -74,6 +74,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	/* What is too much depends on how much of the input has been seen. */
 	if (rc == -E2BIG || again == -E2BIG)
 		return 0;
+	/*
+	 * libzstd looks for a whole frame behind those bytes of it that it has taken before, so cut
+	 * in one place damaged data may pass. A layer's digest tells.
+	 */
+	if ((rc < 0 || again < 0) && decode_guess(data + 1, len - 1) == LAYER_ZSTD)
+		return 0;
 	if (rc != again || (rc == 0 && (whole.len != cut.len || whole.sum != cut.sum)))
 		abort();
 	return 0;

@@ -35,6 +35,7 @@ static struct walk walk(const uint8_t *data, size_t len, size_t piece)
 	for (size_t have = MIN_OF(piece, len);; have = MIN_OF(have + piece, len)) {
 		enum http_event event;
 		struct http_request req;
+		bool waited;
 
 		do {
 			size_t n = http_next(&h, data + w.passed, have - w.passed, &event, &req);
@@ -45,8 +46,9 @@ static struct walk walk(const uint8_t *data, size_t len, size_t piece)
 			w.bad = event == HTTP_BAD;
 			if (event == HTTP_REQUEST)
 				note(&w, &req);
+			waited = h.state == HTTP_WAIT;
 			http_answered(&h, data, len); /* sometimes grants a tunnel */
-		} while (event == HTTP_REQUEST);
+		} while (event == HTTP_REQUEST || (waited && !w.bad));
 		if (w.bad || have == len)
 			return w;
 	}
